@@ -1,0 +1,66 @@
+# The whole interface of the project for whoever builds it: make demo, make test, make bench, make lint.
+# Each target first sets up what it needs: Debian packages, a virtual environment in .venv, the lab (QEMU and guest kernels).
+
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find datapath -name '*.rs' -o -name Cargo.toml)
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: help setup install lab demo test test-fast test-rust test-guests bench lint format docs clean
+
+help:
+	@echo "make demo   the transitional hotplug workflow, end to end, on stock QEMU and stock kernels"
+	@echo "make test   every test (make test-fast: without guests)"
+	@echo "make bench  beside the peers, as ratios"
+	@echo "make lint   ruff, mypy, import contracts, clippy, rustfmt"
+
+setup:
+	@tools/setup
+
+install: setup $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml $(RUST_SOURCES)
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@echo "installing softdpu into $(VENV): Python packages, and the datapath by cargo"
+	@tools/with-rust $(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+lab: install
+	@$(VENV)/bin/softdpu lab build
+
+demo: lab
+	@$(PYTHON) -m tools.demo
+
+test: lab test-rust
+	@$(PYTEST) -m "not guest" -n 2
+	@$(PYTEST) -m guest
+
+test-fast: install test-rust
+	@$(PYTEST) -m "not guest" -n 2
+
+test-rust: install
+	@tools/with-rust cargo test --quiet --release --locked
+
+test-guests: lab
+	@$(PYTEST) -m guest
+
+bench: lab
+	@$(PYTHON) -m tools.bench
+
+lint: install
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+	@$(PYTHON) -m softdpu.datapath.generate --check
+	@tools/with-rust cargo clippy --release --locked --all-targets -- -D warnings
+	@tools/with-rust cargo fmt --check
+
+format:
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+	@tools/with-rust cargo fmt
+
+clean:
+	rm -rf $(VENV) target build src/*.egg-info

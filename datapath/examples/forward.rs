@@ -1,0 +1,121 @@
+//! How many cycles it takes to move a frame from one guest's transmit ring to another's receive ring: driver and datapath in
+//! one thread, as in docs: `cargo run --release --example forward`. The driver is light: it only moves indices.
+
+#![allow(dead_code, unused_imports)]
+
+// The crate is a program, not a library, so its modules are compiled once more here.
+#[path = "../src"]
+mod datapath {
+    pub mod counters;
+    pub mod interrupt;
+    pub mod memory;
+    pub mod port;
+    pub mod ring;
+    pub mod switch;
+    #[path = "ring/testing.rs"]
+    pub mod testing;
+    pub mod worker;
+}
+
+use datapath::{counters, interrupt, memory, port, ring, switch, testing, worker};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use testing::{Driver, Guest, NO_INTERRUPT, WRITE};
+use worker::Engine;
+use worker::orders::{Filter, Order, Role};
+
+const RING: u32 = 1024;
+const BURST: u16 = 32;
+const ROUNDS: usize = 200_000;
+
+fn main() {
+    for octets in [64, 1518] {
+        let mut results: Vec<f64> = (0..5).map(|_| measure(octets)).collect();
+        results.sort_by(f64::total_cmp);
+        println!("{octets:5} B: {:6.1} cycles a packet (best {:.1})", results[2], results[0]);
+    }
+}
+
+fn measure(octets: usize) -> f64 {
+    let (outbox, _notices) = worker::notices().unwrap();
+    let mut engine = Engine::new(outbox).unwrap();
+    let counters = counters::Counters::new().unwrap();
+    let guests = [Guest::new(), Guest::new()];
+    let mut transmit = guests[0].queue(1, Role::Transmit, RING);
+    let mut receive = guests[1].queue(0, Role::Receive, RING);
+    for (id, guest) in guests.iter().enumerate() {
+        add(&mut engine, id as u32, guest, &counters);
+    }
+    guests[0].queue(0, Role::Receive, RING);
+    prefill(&guests, &transmit, &receive, octets);
+    start(&mut engine, 0, &guests[0].queue(0, Role::Receive, RING));
+    start(&mut engine, 0, &transmit);
+    start(&mut engine, 1, &receive);
+    engine.patience = Duration::from_secs(3600);
+    (0..RING as u16).for_each(|head| receive.place(head));
+    receive.publish();
+    run(&mut engine, &mut transmit, &mut receive, 1000);
+    let (from, start) = (cycles(), Instant::now());
+    run(&mut engine, &mut transmit, &mut receive, ROUNDS);
+    let (spent, time) = (cycles() - from, start.elapsed());
+    let packets = ROUNDS as f64 * f64::from(BURST);
+    assert_eq!(counters.function(0).get(counters::Function::SwitchedFrames), (ROUNDS as u64 + 1000) * u64::from(BURST));
+    let rate = packets / time.as_secs_f64() / 1e6;
+    println!("{octets:5} B: {:.1} cycles, {rate:.1} Mpps, {:.1} Gbit/s", spent as f64 / packets, rate * octets as f64 * 8e-3);
+    spent as f64 / packets
+}
+
+fn run(engine: &mut Engine, transmit: &mut Driver, receive: &mut Driver, rounds: usize) {
+    for _ in 0..rounds {
+        transmit.place_many(BURST);
+        engine.turn(Duration::ZERO);
+        receive.offered = receive.used_index().wrapping_add(RING as u16);
+        receive.publish();
+    }
+}
+
+fn prefill(guests: &[Guest; 2], transmit: &Driver, receive: &Driver, octets: usize) {
+    for index in 0..RING as u16 {
+        let source = guests[0].buffer(u64::from(index)) ;
+        let target = guests[1].buffer(u64::from(index)) ;
+        let mut frame = vec![0; 12 + octets];
+        frame[12..18].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+        frame[18..24].copy_from_slice(&[2, 0, 0, 0, 0, 0]);
+        guests[0].write(source, &frame);
+        transmit.describe(index, source, 12 + octets as u32, 0, 0);
+        receive.describe(index, target, 2048, WRITE, 0);
+    }
+    transmit.set_flags(NO_INTERRUPT);
+    receive.set_flags(NO_INTERRUPT);
+}
+
+fn add(engine: &mut Engine, id: u32, guest: &Guest, counters: &counters::Counters) {
+    let own = counters.function(id);
+    let lines = Arc::new(interrupt::Lines::new(4, own.clone()));
+    engine.obey(Order::AddFunction { function: id, representor: None, lines, counters: own });
+    let done = sync_channel(1).0;
+    engine.obey(Order::SetMemory { function: id, table: guest.table.clone(), done });
+    let filter = Filter {
+        promiscuous: false,
+        all_multicast: false,
+        all_unicast: false,
+        no_multicast: false,
+        no_unicast: false,
+        no_broadcast: false,
+        addresses: vec![[2, 0, 0, 0, 0, id as u8]],
+        vlans: Some(Box::new([0xff; 512])),
+    };
+    engine.obey(Order::SetFilter { function: id, filter });
+    engine.obey(Order::SetFrameLimit { function: id, octets: 1518 });
+}
+
+fn start(engine: &mut Engine, function: u32, driver: &Driver) {
+    engine.obey(Order::StartQueue { function, setup: driver.setup.clone() });
+}
+
+fn cycles() -> u64 {
+    // SAFETY: reading the time stamp counter has no effect.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}

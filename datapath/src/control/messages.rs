@@ -1,0 +1,313 @@
+// Generated from src/softdpu/{pci/description,virtio/effects,datapath/messages}.py by `python -m softdpu.datapath.generate`.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+pub const PROTOCOL: u64 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    #[serde(rename = "receive")]
+    Receive,
+    #[serde(rename = "transmit")]
+    Transmit,
+    #[serde(rename = "control")]
+    Control,
+}
+
+/// One region of the function: a BAR (0..5) or the configuration space (7); readable and writable, not mappable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    pub index: u64,
+    pub size: u64,
+}
+
+/// A window of registers whose write notifies a queue, without the controller.
+///
+/// With a stride, queue = (offset of the write − `offset`) / stride (virtio 1.3 §4.1.4.4). With stride 0 it is the
+/// little-endian 16-bit value written (legacy Queue Notify, §4.1.4.10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doorbell {
+    pub region: u64,
+    pub offset: u64,
+    pub size: u64,
+    pub stride: u64,
+}
+
+/// A run of bytes in a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    pub region: u64,
+    pub offset: u64,
+    pub size: u64,
+}
+
+/// The fixed outside of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    pub regions: Vec<Region>,
+    pub vectors: u64,
+    pub doorbells: Vec<Doorbell>,
+    pub isr: Vec<Window>,
+    pub pending: Option<Window>,
+}
+
+/// Begin to serve a virtqueue. Addresses are guest-physical (IOVA) bytes; a started queue is restarted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartQueue {
+    pub queue: u64,
+    pub role: Role,
+    pub size: u64,
+    pub descriptor: u64,
+    pub driver: u64,
+    pub device: u64,
+    pub header: u64,
+    pub mergeable: bool,
+    pub event_index: bool,
+    pub indirect: bool,
+    pub vector: u64,
+    #[serde(default)]
+    pub position: u64,
+}
+
+/// Cease to serve a virtqueue; done when no worker touches it any more (virtio 1.3 §2.6.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopQueue {
+    pub queue: u64,
+}
+
+/// Stop every queue; ISR, vectors, filter and pairs return to their power-on values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {}
+
+/// The MSI-X vector of a queue changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetVector {
+    pub queue: u64,
+    pub vector: u64,
+}
+
+/// The MSI-X vector of configuration changes changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetConfigVector {
+    pub vector: u64,
+}
+
+/// How the function interrupts: MSI-X enabled in its capability, INTx disabled in its command register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetInterrupts {
+    pub msix: bool,
+    pub intx_disabled: bool,
+}
+
+/// Interrupt the driver for a configuration change (ISR bit 1, or the configuration vector).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaiseConfig {}
+
+/// The driver read these ISR bits by way of the controller: clear them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcknowledgeIsr {
+    pub bits: u64,
+}
+
+/// Which frames the driver receives (virtio 1.3 §5.1.6.5.1-3). MAC addresses are 6 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFilter {
+    pub promiscuous: bool,
+    pub all_multicast: bool,
+    pub all_unicast: bool,
+    pub no_multicast: bool,
+    pub no_unicast: bool,
+    pub no_broadcast: bool,
+    pub addresses: Vec<ByteBuf>,
+    pub vlans: Option<ByteBuf>,
+}
+
+/// How many receive/transmit queue pairs the driver uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetPairs {
+    pub pairs: u64,
+}
+
+/// Whether the function's port passes frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetLink {
+    pub up: bool,
+}
+
+/// Whether the function's port takes part in the built-in switch; otherwise only its representor reaches it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFabric {
+    pub on: bool,
+}
+
+/// Longest frame that the port takes: bytes of Ethernet frame without FCS (MTU + 18).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFrameLimit {
+    pub octets: u64,
+}
+
+/// The driver notified a queue by way of the controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kick {
+    pub queue: u64,
+}
+
+/// First message to a controller. Descriptor: the counters' memory (`softdpu.datapath.counters`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub protocol: u64,
+    pub pid: u64,
+}
+
+/// A function that the datapath already serves, with the state that the last controller sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    pub function: u64,
+    pub state: ByteBuf,
+    pub connected: bool,
+}
+
+/// All functions have been named; open requests follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedAll {}
+
+/// A register access that the function must answer. `data` is what is written, empty for a read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    pub function: u64,
+    pub request: u64,
+    pub write: bool,
+    pub region: u64,
+    pub offset: u64,
+    pub size: u64,
+    pub data: ByteBuf,
+    pub isr: u64,
+}
+
+/// A chain of a control virtqueue: its device-readable bytes, and how many bytes the answer may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    pub function: u64,
+    pub request: u64,
+    pub queue: u64,
+    pub data: ByteBuf,
+    pub room: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    #[serde(rename = "connected")]
+    Connected,
+    #[serde(rename = "disconnected")]
+    Disconnected,
+    #[serde(rename = "reset")]
+    Reset,
+    #[serde(rename = "queue_fault")]
+    QueueFault,
+    #[serde(rename = "peer_fault")]
+    PeerFault,
+}
+
+/// Something that happened to a function. `cause` is a sentence for the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub function: u64,
+    pub request: u64,
+    pub kind: EventKind,
+    pub queue: u64,
+    pub cause: String,
+}
+
+/// Answer to a request of the controller. errno 0: done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    pub ticket: u64,
+    pub errno: u64,
+    pub reason: String,
+}
+
+/// Serve a new function. Descriptors: its listening socket, then its representor (a tap) if `representor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Create {
+    pub ticket: u64,
+    pub function: u64,
+    pub description: Description,
+    pub representor: bool,
+    pub state: ByteBuf,
+    pub effects: Vec<AnyEffect>,
+}
+
+/// The operator changed a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    pub ticket: u64,
+    pub function: u64,
+    pub state: ByteBuf,
+    pub effects: Vec<AnyEffect>,
+}
+
+/// Close a function's sockets, unmap its memory and forget it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destroy {
+    pub ticket: u64,
+    pub function: u64,
+}
+
+/// Answer to Access, Command or Event. `state` is None when it did not change. errno 0: `data` is the value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub function: u64,
+    pub request: u64,
+    pub errno: u64,
+    pub data: ByteBuf,
+    pub state: Option<ByteBuf>,
+    pub effects: Vec<AnyEffect>,
+}
+
+/// End the datapath: every guest loses its devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shutdown {
+    pub ticket: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum AnyEffect {
+    StartQueue(StartQueue),
+    StopQueue(StopQueue),
+    Reset(Reset),
+    SetVector(SetVector),
+    SetConfigVector(SetConfigVector),
+    SetInterrupts(SetInterrupts),
+    RaiseConfig(RaiseConfig),
+    AcknowledgeIsr(AcknowledgeIsr),
+    SetFilter(SetFilter),
+    SetPairs(SetPairs),
+    SetLink(SetLink),
+    SetFabric(SetFabric),
+    SetFrameLimit(SetFrameLimit),
+    Kick(Kick),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum FromDatapath {
+    Hello(Hello),
+    Attached(Attached),
+    AttachedAll(AttachedAll),
+    Access(Access),
+    Command(Command),
+    Event(Event),
+    Done(Done),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum FromController {
+    Create(Create),
+    Update(Update),
+    Destroy(Destroy),
+    Answer(Answer),
+    Shutdown(Shutdown),
+}

@@ -1,0 +1,240 @@
+//! The interrupt lines of one function: which eventfds the VMM assigned, what is enabled, what is pending.
+//!
+//! The worker signals, the pump assigns; both may at once. Delivery depends on the eventfds alone: the mask bits of the
+//! MSI-X table are the VMM's business. INTx is a level: the OR of the ISR bits, while MSI-X is off and INTx not disabled.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::counters::{Function, FunctionCounters};
+
+/// ISR status bits (virtio 1.3 §4.1.4.5).
+pub const ISR_QUEUE: u8 = 1;
+pub const ISR_CONFIG: u8 = 2;
+
+/// No MSI-X vector is mapped to the event.
+pub const NO_VECTOR: u16 = 0xffff;
+
+/// The interrupt types of VFIO_DEVICE_GET_IRQ_INFO that a function has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Irq {
+    Intx,
+    Msix,
+    /// Accepted, never fired by the device.
+    Error,
+    Request,
+}
+
+pub struct Lines {
+    state: Mutex<State>,
+    counters: FunctionCounters,
+}
+
+struct State {
+    /// The one line of each type that is not MSI-X.
+    intx: Line,
+    error: Line,
+    request: Line,
+    vectors: Vec<Line>,
+    isr: u8,
+    msix: bool,
+    intx_disabled: bool,
+    config_vector: u16,
+}
+
+#[derive(Default)]
+struct Line {
+    eventfd: Option<OwnedFd>,
+    masked: bool,
+    pending: bool,
+}
+
+impl Lines {
+    /// Lines of a function with this many MSI-X vectors. The function's `interrupts` counter is written here alone.
+    pub fn new(vectors: u16, counters: FunctionCounters) -> Self {
+        let state = State {
+            intx: Line::default(),
+            error: Line::default(),
+            request: Line::default(),
+            vectors: (0..vectors).map(|_| Line::default()).collect(),
+            isr: 0,
+            msix: false,
+            intx_disabled: false,
+            config_vector: NO_VECTOR,
+        };
+        Self { state: Mutex::new(state), counters }
+    }
+
+    // ---- from the worker
+
+    /// A queue used buffers and its driver wants to know. True if the VMM was interrupted.
+    pub fn signal_queue(&self, vector: u16) -> bool {
+        self.with(|state| state.signal(vector, ISR_QUEUE)) > 0
+    }
+
+    // ---- from the function, by way of the pump
+
+    /// The device configuration changed. True if the VMM was interrupted.
+    pub fn signal_config(&self) -> bool {
+        self.with(|state| state.signal(state.config_vector, ISR_CONFIG)) > 0
+    }
+
+    pub fn set_interrupts(&self, msix: bool, intx_disabled: bool) {
+        self.with(|state| {
+            (state.msix, state.intx_disabled) = (msix, intx_disabled);
+            state.raise_intx()
+        });
+    }
+
+    pub fn set_config_vector(&self, vector: u16) {
+        self.lock().config_vector = vector;
+    }
+
+    /// The driver reset the device: nothing waits to be delivered any more (virtio 1.3 §2.4.1).
+    pub fn reset(&self) {
+        let mut state = self.lock();
+        state.isr = 0;
+        state.config_vector = NO_VECTOR;
+        state.vectors.iter_mut().for_each(|line| line.pending = false);
+    }
+
+    // ---- registers
+
+    pub fn isr(&self) -> u8 {
+        self.lock().isr
+    }
+
+    /// What a driver's read of the ISR status returns; it clears the bits.
+    pub fn take_isr(&self) -> u8 {
+        std::mem::take(&mut self.lock().isr)
+    }
+
+    pub fn acknowledge(&self, bits: u8) {
+        self.lock().isr &= !bits;
+    }
+
+    /// Bytes `offset..` of the MSI-X pending bit array (PCI 3.0 §6.8.2.10); bits without a vector read as zero.
+    pub fn read_pending(&self, offset: usize, bytes: &mut [u8]) {
+        let state = self.lock();
+        let bit = |index: usize| state.vectors.get(index).is_some_and(|line| line.pending);
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = (0..8).fold(0, |value, n| value | u8::from(bit((offset + i) * 8 + n)) << n);
+        }
+    }
+
+    // ---- from the VMM (DEVICE_SET_IRQS)
+
+    /// How many interrupts of a type there are.
+    pub fn count(&self, irq: Irq) -> u32 {
+        self.lock().lines(irq).len() as u32
+    }
+
+    /// Assigns an eventfd to each line from `start` on; a line that has something to tell fires at once.
+    pub fn assign(&self, irq: Irq, start: usize, eventfds: Vec<OwnedFd>) {
+        self.with(|state| {
+            for (line, eventfd) in state.lines(irq)[start..].iter_mut().zip(eventfds) {
+                (line.eventfd, line.masked) = (Some(eventfd), false);
+            }
+            state.catch_up(irq)
+        });
+    }
+
+    pub fn unassign(&self, irq: Irq, lines: Range<usize>) {
+        self.lock().lines(irq)[lines].iter_mut().for_each(|line| line.eventfd = None);
+    }
+
+    pub fn mask(&self, irq: Irq, index: usize) {
+        self.lock().lines(irq)[index].masked = true;
+    }
+
+    /// INTx fires again while an ISR bit is still set; a vector fires if it is pending.
+    pub fn unmask(&self, irq: Irq, index: usize) {
+        self.with(|state| {
+            state.lines(irq)[index].masked = false;
+            state.catch_up(irq)
+        });
+    }
+
+    /// The VMM asks for an interrupt of its own (loop-back test): the eventfd is written, nothing else changes.
+    pub fn trigger(&self, irq: Irq, index: usize) {
+        self.with(|state| state.lines(irq)[index].write());
+    }
+
+    /// The VMM has gone: its eventfds are closed. What is pending and the ISR bits stay until the function is reset.
+    pub fn drop_eventfds(&self) {
+        let mut state = self.lock();
+        for irq in [Irq::Intx, Irq::Msix, Irq::Error, Irq::Request] {
+            state.lines(irq).iter_mut().for_each(|line| (line.eventfd, line.masked) = (None, false));
+        }
+    }
+
+    /// Changes the state and counts the interrupts sent.
+    fn with(&self, change: impl FnOnce(&mut State) -> u64) -> u64 {
+        let mut state = self.lock();
+        let sent = change(&mut state);
+        if sent > 0 {
+            self.counters.add(Function::Interrupts, sent);
+        }
+        sent
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn lines(&mut self, irq: Irq) -> &mut [Line] {
+        match irq {
+            Irq::Intx => std::slice::from_mut(&mut self.intx),
+            Irq::Msix => &mut self.vectors,
+            Irq::Error => std::slice::from_mut(&mut self.error),
+            Irq::Request => std::slice::from_mut(&mut self.request),
+        }
+    }
+
+    fn signal(&mut self, vector: u16, bit: u8) -> u64 {
+        if !self.msix {
+            self.isr |= bit;
+            return self.raise_intx();
+        }
+        self.vectors.get_mut(usize::from(vector)).map_or(0, Line::fire)
+    }
+
+    /// INTx is raised once, then masks itself until the VMM unmasks it.
+    fn raise_intx(&mut self) -> u64 {
+        let level = self.isr != 0 && !self.msix && !self.intx_disabled;
+        if !level || self.intx.masked || self.intx.eventfd.is_none() {
+            return 0;
+        }
+        self.intx.masked = true;
+        self.intx.write()
+    }
+
+    fn catch_up(&mut self, irq: Irq) -> u64 {
+        match irq {
+            Irq::Intx => self.raise_intx(),
+            Irq::Msix => self.vectors.iter_mut().filter(|line| line.pending).map(Line::fire).sum(),
+            Irq::Error | Irq::Request => 0,
+        }
+    }
+}
+
+impl Line {
+    /// Delivers a message-signalled interrupt, or remembers it until it can be delivered.
+    fn fire(&mut self) -> u64 {
+        self.pending = self.masked || self.eventfd.is_none();
+        if self.pending { 0 } else { self.write() }
+    }
+
+    /// The number of interrupts sent. A full eventfd needs no further write: its reader is behind.
+    fn write(&self) -> u64 {
+        let Some(eventfd) = &self.eventfd else { return 0 };
+        let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! The process of softdpu that faces guests: it serves VMMs over vfio-user and moves packets between rings and taps. What
+//! a device *is* it does not know; the controller does, at the other end of the control socket.
+
+mod arguments;
+mod control;
+mod counters;
+mod interrupt;
+mod memory;
+mod port;
+mod pump;
+mod ring;
+mod sandbox;
+mod switch;
+mod worker;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use arguments::{Arguments, Wish};
+
+fn main() -> ExitCode {
+    let wish = arguments::parse(std::env::args().skip(1));
+    let done = match wish {
+        Ok(Wish::Serve(arguments)) => serve(arguments),
+        Ok(Wish::EchoMessages) => control::echo::run(),
+        Ok(Wish::Print(text)) => io::stdout().write_all(text.as_bytes()),
+        Err(mistake) => {
+            eprintln!("softdpu-datapath: {mistake}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("softdpu-datapath: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: Arguments) -> io::Result<()> {
+    start_log(arguments.log_level);
+    if let Err(error) = raise_descriptor_limit() {
+        log::warn!("the limit on open descriptors stays as it is: {error}");
+    }
+    let counters = counters::Counters::new()?;
+    let control = control::Control::new(arguments.control)?;
+    if arguments.sandbox {
+        sandbox::drop_privileges()?;
+    }
+    let (worker, notices) = worker::spawn()?;
+    let pump = pump::Pump::new(worker, notices, control, counters)?;
+    if arguments.sandbox {
+        sandbox::enter()?;
+    }
+    pump.run()
+}
+
+/// One line a record on stderr; a panic is a record too.
+fn start_log(level: log::LevelFilter) {
+    env_logger::Builder::new()
+        .filter_level(level)
+        .format(|line, record| writeln!(line, "{}: {}", record.level().as_str().to_lowercase(), record.args()))
+        .init();
+    std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
+}
+
+/// Five hundred functions with their eventfds are more than the usual 1024.
+fn raise_descriptor_limit() -> io::Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}

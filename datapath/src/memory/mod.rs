@@ -1,0 +1,16 @@
+//! Guest memory: the only room of this crate with much `unsafe`. A `Table` turns guest-physical addresses into `Source`s,
+//! `Sink`s and `Area`s, which have checked the range. It never hands out references to what a guest can change.
+
+mod area;
+mod mapping;
+mod sigbus;
+mod span;
+mod table;
+
+pub use area::Area;
+pub use sigbus::{install as survive_truncation, poisonings};
+pub use span::{MOST_PIECES, Sink, Source, gather, scatter};
+pub use table::{Protection, Refusal, Region, Table, Translate};
+
+#[cfg(test)]
+mod tests;

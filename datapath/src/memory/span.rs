@@ -1,0 +1,210 @@
+//! Checked ranges of guest memory. A `Source` may be read, a `Sink` written; neither outlives the table that made it.
+//! What lies there can change at any moment, so nothing of it is ever borrowed: it is copied, each value once.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Most pieces that one system call takes (UIO_MAXIOV).
+pub const MOST_PIECES: usize = 1024;
+
+/// Bytes that the device may read. Laid out as `struct iovec`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Source<'m> {
+    start: *const u8,
+    len: usize,
+    memory: PhantomData<&'m [u8]>,
+}
+
+/// Bytes that the device may write. Laid out as `struct iovec`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Sink<'m> {
+    start: *mut u8,
+    len: usize,
+    memory: PhantomData<&'m mut [u8]>,
+}
+
+// SAFETY: both only name memory that stays mapped for 'm, in every thread.
+unsafe impl Send for Source<'_> {}
+unsafe impl Send for Sink<'_> {}
+
+/// A value at any address.
+#[repr(C, packed)]
+struct Packed<T>(T);
+
+impl<'m> Source<'m> {
+    /// # Safety
+    /// `start..start + len` is mapped readable for `'m`.
+    pub(super) const unsafe fn new(start: *const u8, len: usize) -> Self {
+        Source { start, len, memory: PhantomData }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Without its first `n` bytes, or empty.
+    #[inline(always)]
+    pub fn after(self, n: usize) -> Self {
+        let n = n.min(self.len);
+        // SAFETY: n ≤ len, so the rest is part of the range.
+        unsafe { Source::new(self.start.add(n), self.len - n) }
+    }
+
+    /// At most its first `n` bytes.
+    #[inline(always)]
+    pub fn first(self, n: usize) -> Self {
+        Source { len: n.min(self.len), ..self }
+    }
+
+    #[inline(always)]
+    pub fn u16(&self, offset: usize) -> Option<u16> {
+        self.load(offset).map(u16::from_le)
+    }
+
+    #[inline(always)]
+    pub fn u64(&self, offset: usize) -> Option<u64> {
+        self.load(offset).map(u64::from_le)
+    }
+
+    /// Copies the first bytes out, as many as there are and `buffer` holds.
+    pub fn read(&self, buffer: &mut [u8]) -> usize {
+        let n = self.len.min(buffer.len());
+        // SAFETY: both ranges hold n bytes; guest memory and `buffer` are different memory.
+        unsafe { self.start.copy_to_nonoverlapping(buffer.as_mut_ptr(), n) };
+        n
+    }
+
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        prefetch(self.start, self.len);
+    }
+
+    #[inline(always)]
+    fn load<T: Copy>(&self, offset: usize) -> Option<T> {
+        let fits = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.len);
+        // SAFETY: the value lies in the range, Packed asks for no alignment, and T is an integer (private callers).
+        fits.then(|| unsafe { self.start.add(offset).cast::<Packed<T>>().read_volatile().0 })
+    }
+}
+
+impl<'m> From<&'m [u8]> for Source<'m> {
+    fn from(bytes: &'m [u8]) -> Self {
+        // SAFETY: the slice is readable and stays borrowed for 'm.
+        unsafe { Source::new(bytes.as_ptr(), bytes.len()) }
+    }
+}
+
+impl<'m> Sink<'m> {
+    /// # Safety
+    /// `start..start + len` is mapped readable and writable for `'m`, and is no memory that Rust has references to.
+    pub(super) const unsafe fn new(start: *mut u8, len: usize) -> Self {
+        Sink { start, len, memory: PhantomData }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Without its first `n` bytes, or empty.
+    #[inline(always)]
+    pub fn after(self, n: usize) -> Self {
+        let n = n.min(self.len);
+        // SAFETY: n ≤ len, so the rest is part of the range.
+        unsafe { Sink::new(self.start.add(n), self.len - n) }
+    }
+
+    /// The same bytes, to be read back.
+    pub fn source(&self) -> Source<'m> {
+        // SAFETY: what is mapped writable is mapped readable too (`Mapping`).
+        unsafe { Source::new(self.start, self.len) }
+    }
+
+    /// Copies as many bytes as both hold; returns how many.
+    #[inline(always)]
+    pub fn copy_from(&self, source: Source<'_>) -> usize {
+        let n = self.len.min(source.len);
+        // SAFETY: both ranges hold n bytes.
+        unsafe { copy(source.start, self.start, n) };
+        n
+    }
+
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        prefetch(self.start, self.len);
+    }
+}
+
+impl<'m> From<&'m mut [u8]> for Sink<'m> {
+    fn from(bytes: &'m mut [u8]) -> Self {
+        // SAFETY: the slice is writable and stays mutably borrowed for 'm.
+        unsafe { Sink::new(bytes.as_mut_ptr(), bytes.len()) }
+    }
+}
+
+/// One `writev`; at most `MOST_PIECES` pieces.
+pub fn gather(fd: BorrowedFd<'_>, pieces: &[Source<'_>]) -> io::Result<usize> {
+    let count = pieces.len().min(MOST_PIECES) as libc::c_int;
+    // SAFETY: Source is laid out as iovec and each names memory that may be read.
+    let n = unsafe { libc::writev(fd.as_raw_fd(), pieces.as_ptr().cast(), count) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// One `readv`; at most `MOST_PIECES` pieces.
+pub fn scatter(fd: BorrowedFd<'_>, pieces: &[Sink<'_>]) -> io::Result<usize> {
+    let count = pieces.len().min(MOST_PIECES) as libc::c_int;
+    // SAFETY: Sink is laid out as iovec and each names memory that may be written.
+    let n = unsafe { libc::readv(fd.as_raw_fd(), pieces.as_ptr().cast(), count) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Copies a header, a frame or a part of one. It is the frames up to 64 bytes whose number hurts: no call for them.
+///
+/// # Safety
+/// `from` is readable and `to` writable for `n` bytes. They may overlap: the VMM chose the addresses.
+#[inline(always)]
+unsafe fn copy(from: *const u8, to: *mut u8, n: usize) {
+    // SAFETY: in each arm the pieces, which overlap in the middle, lie inside the n bytes. All of them are read before any
+    // is written, so overlap of the ranges does no harm. The last arm is as the caller promised.
+    unsafe {
+        match n {
+            8..=16 => pieces::<u64, 2>(from, to, [0, n - 8]),
+            17..=32 => pieces::<u128, 2>(from, to, [0, n - 16]),
+            33..=64 => pieces::<u128, 4>(from, to, [0, 16, n - 32, n - 16]),
+            _ => std::ptr::copy(from, to, n),
+        }
+    }
+}
+
+/// # Safety
+/// At each offset a T can be read and written.
+#[inline(always)]
+unsafe fn pieces<T: Copy, const N: usize>(from: *const u8, to: *mut u8, offsets: [usize; N]) {
+    // SAFETY: as the caller promised; Packed asks for no alignment.
+    unsafe {
+        let values = offsets.map(|offset| from.add(offset).cast::<Packed<T>>().read());
+        for (offset, value) in offsets.into_iter().zip(values) {
+            to.add(offset).cast::<Packed<T>>().write(value);
+        }
+    }
+}
+
+/// Fetches the first two cache lines; the processor's own prefetcher does the rest of a longer frame.
+#[inline(always)]
+fn prefetch(start: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(start.cast());
+            if len > 64 {
+                _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(64).cast());
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, len);
+}

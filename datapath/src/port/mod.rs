@@ -1,0 +1,5 @@
+//! Ports that are not guests: taps.
+
+mod tap;
+
+pub use tap::{LONGEST, Outcome, Tap};

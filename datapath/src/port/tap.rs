@@ -1,0 +1,99 @@
+//! A tap with a virtio-net header of 12 bytes and no offloads, not blocking: a function's representor. Frames go between
+//! its queue in the kernel and guest memory by one system call each, with no copy of ours between.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::memory::{MOST_PIECES, Sink, Source, gather, scatter};
+use crate::ring::Payload;
+use crate::switch::Loss;
+
+const HEADER: usize = 12;
+/// Beyond the longest frame that a tap gives.
+pub const LONGEST: usize = 68 * 1024;
+
+pub struct Tap {
+    fd: OwnedFd,
+    gone: bool,
+}
+
+/// What a read came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A frame of `len` bytes, the first `placed` of them in the places given and the others in `rest`.
+    Frame { len: usize, placed: usize },
+    Empty,
+    /// The places were not memory any more.
+    BadMemory,
+    /// The interface was deleted.
+    Gone,
+}
+
+impl Tap {
+    pub fn new(fd: OwnedFd) -> Tap {
+        Tap { fd, gone: false }
+    }
+
+    pub fn gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Sends a frame out of the representor. An inner None is a place that was not memory any more.
+    pub fn send(&mut self, frame: &Payload<'_, '_>) -> Result<(), Option<Loss>> {
+        if self.gone {
+            return Err(Some(Loss::RepresentorDown));
+        }
+        let header = [0; HEADER];
+        let mut pieces = Vec::with_capacity(4);
+        pieces.push(Source::from(&header[..]));
+        pieces.extend(frame.pieces());
+        let sent = if pieces.len() <= MOST_PIECES {
+            gather(self.fd.as_fd(), &pieces)
+        } else {
+            let mut whole = vec![0; frame.len];
+            frame.read(&mut whole);
+            gather(self.fd.as_fd(), &[pieces[0], Source::from(&whole[..])])
+        };
+        sent.map(drop).map_err(|error| self.refused(&error))
+    }
+
+    /// Reads a frame into places, in order, and what they do not hold into `rest`, of `LONGEST` bytes.
+    pub fn receive<'m>(&mut self, places: impl Iterator<Item = Sink<'m>>, rest: &mut [u8]) -> Outcome {
+        let mut header = [0; HEADER];
+        let mut pieces = Vec::with_capacity(4);
+        pieces.push(Sink::from(&mut header[..]));
+        places.take(MOST_PIECES - 2).for_each(|place| pieces.push(place));
+        let room: usize = pieces[1..].iter().map(Sink::len).sum();
+        pieces.push(Sink::from(rest));
+        match scatter(self.fd.as_fd(), &pieces) {
+            Ok(n) if n > HEADER => Outcome::Frame { len: n - HEADER, placed: room.min(n - HEADER) },
+            Ok(_) => Outcome::Empty,
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::EINTR) => Outcome::Empty,
+                Some(libc::EFAULT) => Outcome::BadMemory,
+                _ => {
+                    self.gone = true;
+                    Outcome::Gone
+                }
+            },
+        }
+    }
+
+    fn refused(&mut self, error: &io::Error) -> Option<Loss> {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => Some(Loss::RepresentorBusy),
+            Some(libc::EFAULT) => None,
+            Some(libc::EBADFD) => {
+                self.gone = true;
+                Some(Loss::RepresentorDown)
+            }
+            _ => Some(Loss::RepresentorDown),
+        }
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

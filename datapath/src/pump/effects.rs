@@ -1,0 +1,120 @@
+//! Carries out what the function, in the controller, asked for: orders to the worker, changes to the interrupt lines.
+
+use super::function::{Function, Peer};
+use super::requests::Purpose;
+use super::world::World;
+use crate::control::messages::{self, AnyEffect};
+use crate::worker::orders::{Filter, FunctionId, Order, QueueSetup, Role};
+
+impl Function {
+    /// In order. An effect that makes no sense is a mistake of the controller's: it is logged and left out.
+    pub fn apply(&mut self, effects: Vec<AnyEffect>, world: &mut World) {
+        for effect in effects {
+            log::trace!("function {}: {effect:?}", self.id);
+            if let Err(why) = self.apply_one(effect, world) {
+                log::error!("function {}: the controller asked for what cannot be done: {why}", self.id);
+            }
+        }
+    }
+
+    fn apply_one(&mut self, effect: AnyEffect, world: &mut World) -> Result<(), String> {
+        match effect {
+            AnyEffect::StartQueue(start) => self.start_queue(&start, world)?,
+            AnyEffect::StopQueue(stop) => self.stop_queue(number(stop.queue)?, world),
+            AnyEffect::Reset(_) => self.reset(world),
+            AnyEffect::SetConfigVector(set) => self.lines.set_config_vector(number(set.vector)?),
+            AnyEffect::SetInterrupts(set) => self.lines.set_interrupts(set.msix, set.intx_disabled),
+            AnyEffect::RaiseConfig(_) => _ = self.lines.signal_config(),
+            AnyEffect::AcknowledgeIsr(ack) => self.lines.acknowledge(number(ack.bits)?),
+            AnyEffect::Kick(kick) => self.ring(number(kick.queue)?, world),
+            effect => world.worker.send(order(self.id, effect)?),
+        }
+        Ok(())
+    }
+
+    fn start_queue(&mut self, start: &messages::StartQueue, world: &World) -> Result<(), String> {
+        let setup = setup(start)?;
+        match self.peer {
+            Peer::Here(_) => world.worker.send(Order::StartQueue { function: self.id, setup }),
+            // The answer to a VMM that has left meanwhile: there is no memory that the queue could lie in.
+            Peer::Absent | Peer::Leaving => {
+                log::debug!("function {}: queue {} is not started: no VMM", self.id, setup.queue)
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_queue(&mut self, queue: u16, world: &mut World) {
+        world.settle(|done| Order::StopQueue { function: self.id, queue, done });
+        world.forget_notices(self.id, Some(queue));
+        self.requests.cancel(|purpose| matches!(purpose, Purpose::Chain { queue: of, .. } if of == queue));
+    }
+
+    fn reset(&mut self, world: &mut World) {
+        self.stop_all(world);
+        self.lines.reset();
+        world.worker.send(Order::SetPairs { function: self.id, pairs: 1 });
+    }
+
+    /// After this no worker touches a queue, and nothing that one had to say comes up any more.
+    pub fn stop_all(&mut self, world: &mut World) {
+        world.settle(|done| Order::StopAll { function: self.id, done });
+        world.forget_notices(self.id, None);
+        self.requests.cancel(|purpose| matches!(purpose, Purpose::Chain { .. }));
+    }
+}
+
+/// What is only passed on to the worker.
+fn order(function: FunctionId, effect: AnyEffect) -> Result<Order, String> {
+    Ok(match effect {
+        AnyEffect::SetVector(set) => {
+            Order::SetVector { function, queue: number(set.queue)?, vector: number(set.vector)? }
+        }
+        AnyEffect::SetFilter(set) => Order::SetFilter { function, filter: filter(set)? },
+        AnyEffect::SetPairs(set) => Order::SetPairs { function, pairs: number(set.pairs)? },
+        AnyEffect::SetLink(set) => Order::SetLink { function, up: set.up },
+        AnyEffect::SetFabric(set) => Order::SetFabric { function, on: set.on },
+        AnyEffect::SetFrameLimit(set) => Order::SetFrameLimit { function, octets: number(set.octets)? },
+        other => return Err(format!("{other:?} is not for the worker")),
+    })
+}
+
+fn setup(start: &messages::StartQueue) -> Result<QueueSetup, String> {
+    Ok(QueueSetup {
+        queue: number(start.queue)?,
+        role: match start.role {
+            messages::Role::Receive => Role::Receive,
+            messages::Role::Transmit => Role::Transmit,
+            messages::Role::Control => Role::Control,
+        },
+        size: number(start.size)?,
+        descriptor: start.descriptor,
+        driver: start.driver,
+        device: start.device,
+        header: number(start.header)?,
+        mergeable: start.mergeable,
+        event_index: start.event_index,
+        indirect: start.indirect,
+        vector: number(start.vector)?,
+        position: number(start.position)?,
+    })
+}
+
+fn filter(set: messages::SetFilter) -> Result<Filter, String> {
+    let address = |bytes: &[u8]| <[u8; 6]>::try_from(bytes).map_err(|_| "a MAC address has 6 bytes");
+    let bitmap = |bytes: &[u8]| <[u8; 512]>::try_from(bytes).map(Box::new).map_err(|_| "a VLAN table has 512 bytes");
+    Ok(Filter {
+        promiscuous: set.promiscuous,
+        all_multicast: set.all_multicast,
+        all_unicast: set.all_unicast,
+        no_multicast: set.no_multicast,
+        no_unicast: set.no_unicast,
+        no_broadcast: set.no_broadcast,
+        addresses: set.addresses.iter().map(|bytes| address(bytes)).collect::<Result<_, _>>()?,
+        vlans: set.vlans.map(|bytes| bitmap(&bytes)).transpose()?,
+    })
+}
+
+fn number<T: TryFrom<u64>>(number: u64) -> Result<T, String> {
+    number.try_into().map_err(|_| format!("{number} is out of range"))
+}

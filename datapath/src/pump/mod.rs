@@ -1,0 +1,119 @@
+//! The pump: one thread that serves every VMM's socket and the controller's. It decides nothing about registers, and it
+//! never waits for anyone but the worker, and for that one only where memory or queues are taken away.
+
+mod access;
+mod connection;
+mod dispatch;
+mod dma;
+mod effects;
+mod function;
+mod info;
+mod irqs;
+mod orders;
+mod outside;
+mod poll;
+mod requests;
+mod version;
+mod wire;
+mod world;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use function::Function;
+use poll::{Flags, Token};
+use world::World;
+
+use crate::control::Control;
+use crate::counters::Counters;
+use crate::worker::orders::Notice;
+use crate::worker::{Notices, WorkerHandle};
+
+/// With neither controller nor VMM for this long, nobody needs the process any more.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How long listeners are left alone when the process has no descriptor left.
+const REST: Duration = Duration::from_secs(1);
+
+pub struct Pump {
+    world: World,
+    functions: BTreeMap<u32, Function>,
+    counters: Counters,
+    /// Since when there is neither controller nor VMM.
+    idle_since: Option<Instant>,
+    ended: bool,
+}
+
+impl Pump {
+    pub fn new(worker: WorkerHandle, notices: Notices, control: Control, counters: Counters) -> io::Result<Self> {
+        let world = World::new(worker, notices, control)?;
+        Ok(Self { world, functions: BTreeMap::new(), counters, idle_since: None, ended: false })
+    }
+
+    /// Serves until the controller ends it or nobody is left.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.ended {
+            let Some(timeout) = self.patience() else {
+                log::info!("nobody has been connected for {} s: good-bye", IDLE.as_secs());
+                return Ok(());
+            };
+            for (token, flags) in self.world.poller.wait(timeout)? {
+                self.dispatch(token, flags);
+            }
+            self.hear_worker();
+            self.world.watch_controller();
+            self.wake_listeners();
+        }
+        Ok(())
+    }
+
+    /// How long to wait for events (None: for ever); None at all: nobody will come any more.
+    fn patience(&mut self) -> Option<Option<Duration>> {
+        let rest = (!self.world.resting.is_empty()).then_some(REST);
+        if self.world.control.controller().is_some() || self.functions.values().any(Function::has_vmm) {
+            self.idle_since = None;
+            return Some(rest);
+        }
+        let left = IDLE.checked_sub(self.idle_since.get_or_insert_with(Instant::now).elapsed())?;
+        Some(Some(rest.map_or(left, |rest| rest.min(left))))
+    }
+
+    fn dispatch(&mut self, token: Token, flags: Flags) {
+        match token {
+            Token::Vmm(id, turn) => self.guarded(id, |function, world| function.serve(turn, flags, world)),
+            Token::Listener(id) => self.guarded(id, |function, world| function.accept(world)),
+            Token::Resample(id, turn) => self.guarded(id, |function, _| function.resample(turn)),
+            Token::Notices => self.world.collect_notices(),
+            Token::Controller => self.hear_controller(),
+            Token::Control => self.change_controller(),
+        }
+    }
+
+    fn hear_worker(&mut self) {
+        while let Some(notice) = self.world.next_notice() {
+            let (Notice::Command { function: id, .. } | Notice::Fault { function: id, .. }) = &notice;
+            self.guarded(*id, |function, world| function.notice(notice, world));
+        }
+    }
+
+    /// Does something with a function. A panic costs its VMM the connection, and nobody else anything.
+    fn guarded(&mut self, id: u32, action: impl FnOnce(&mut Function, &mut World)) {
+        let Some(function) = self.functions.get_mut(&id) else { return };
+        let world = &mut self.world;
+        if catch_unwind(AssertUnwindSafe(|| action(function, world))).is_err() {
+            log::error!("function {id}: its VMM is disconnected because of the mistake in this program named above");
+            function.depart(world);
+        }
+    }
+
+    fn wake_listeners(&mut self) {
+        let resting = std::mem::take(&mut self.world.resting);
+        let (rested, resting): (Vec<_>, _) = resting.into_iter().partition(|(_, since)| since.elapsed() >= REST);
+        self.world.resting = resting;
+        for function in rested.iter().filter_map(|(id, _)| self.functions.get(id)) {
+            function.wake(&self.world);
+        }
+    }
+}

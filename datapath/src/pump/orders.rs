@@ -1,0 +1,163 @@
+//! What the controller asks for: functions made, changed and ended.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+use super::Pump;
+use super::function::Function;
+use crate::control::Incoming;
+use crate::control::messages::{Attached, AttachedAll, Create, Done, FromController, FromDatapath, Hello, PROTOCOL};
+use crate::counters::FUNCTIONS;
+
+/// Packets taken from the controller before the VMMs have their turn.
+const PACKETS_A_TURN: usize = 64;
+
+/// Why an order is refused; the sentence is for the operator.
+type Outcome = Result<(), (Errno, String)>;
+
+impl Pump {
+    /// A controller waits to be accepted: it replaces the present one, which must have died. What that one still said
+    /// counts, because its answers carry the functions' state.
+    pub fn change_controller(&mut self) {
+        while self.take_packet() {}
+        match self.world.accept_controller() {
+            Ok(()) => self.introduce(),
+            Err(error) => log::error!("a controller cannot be accepted: {error}"),
+        }
+    }
+
+    fn introduce(&mut self) {
+        log::info!("a controller has attached");
+        let pid = std::process::id().into();
+        self.send(&FromDatapath::Hello(Hello { protocol: PROTOCOL, pid }), true);
+        for function in self.functions.values() {
+            let attached = Attached {
+                function: function.id.into(),
+                state: function.state.clone().into(),
+                connected: function.connected(),
+            };
+            let control = &mut self.world.control;
+            if control.send(&FromDatapath::Attached(attached), None).is_err() {
+                log::error!("function {}: its state is too long for the socket to the controller", function.id);
+            }
+        }
+        self.send(&FromDatapath::AttachedAll(AttachedAll {}), false);
+        self.functions.values_mut().for_each(|function| function.ask_again(&mut self.world));
+    }
+
+    pub fn hear_controller(&mut self) {
+        self.world.control.flush();
+        for _ in 0..PACKETS_A_TURN {
+            if !self.take_packet() {
+                return;
+            }
+        }
+    }
+
+    /// False when there is no further packet.
+    fn take_packet(&mut self) -> bool {
+        match self.world.control.receive() {
+            Incoming::Message(message, fds) => self.hear(message, fds),
+            Incoming::Malformed { ticket, reason } => {
+                log::error!("the controller sent what is no message: {reason}");
+                self.done(ticket.unwrap_or(0), Err((Errno::INVAL, format!("this is no message: {reason}"))));
+            }
+            Incoming::Nothing => return false,
+            Incoming::Gone => {
+                log::info!("the controller has gone");
+                self.world.control.detach();
+                return false;
+            }
+        }
+        true
+    }
+
+    fn hear(&mut self, message: FromController, fds: Vec<OwnedFd>) {
+        log::trace!("{message:?}");
+        match message {
+            FromController::Answer(answer) => {
+                let id = answer.function as u32;
+                self.guarded(id, |function, world| function.answer(answer, world));
+            }
+            FromController::Create(create) => {
+                let ticket = create.ticket;
+                let outcome = self.create(create, fds);
+                self.done(ticket, outcome);
+            }
+            FromController::Update(update) => {
+                let outcome = self.known(update.function).map(|id| {
+                    self.guarded(id, |function, world| {
+                        function.apply(update.effects, world);
+                        function.state = update.state.into_vec();
+                    });
+                });
+                self.done(update.ticket, outcome);
+            }
+            FromController::Destroy(destroy) => {
+                let outcome = self.known(destroy.function).map(|id| self.destroy(id));
+                self.done(destroy.ticket, outcome);
+            }
+            FromController::Shutdown(shutdown) => {
+                log::info!("the controller ends the datapath");
+                self.done(shutdown.ticket, Ok(()));
+                self.ended = true;
+            }
+        }
+    }
+
+    fn create(&mut self, create: Create, fds: Vec<OwnedFd>) -> Outcome {
+        let invalid = |why: String| (Errno::INVAL, why);
+        let number = create.function;
+        if number >= FUNCTIONS as u64 {
+            return Err(invalid(format!("function numbers are below {FUNCTIONS}, {number} is not")));
+        }
+        let id = number as u32;
+        if self.functions.contains_key(&id) {
+            return Err((Errno::EXIST, format!("function {id} is there already")));
+        }
+        let (listener, representor) = descriptors(fds, create.representor).map_err(invalid)?;
+        self.counters.clear(id).map_err(|error| invalid(error.to_string()))?;
+        let counters = self.counters.function(id);
+        let function = Function::create(create, listener, representor, counters, &mut self.world)
+            .map_err(|why| invalid(format!("function {id} cannot be served: {why}")))?;
+        self.functions.insert(id, function);
+        Ok(())
+    }
+
+    fn known(&self, function: u64) -> Result<u32, (Errno, String)> {
+        let id = u32::try_from(function).ok().filter(|id| self.functions.contains_key(id));
+        id.ok_or_else(|| (Errno::NOENT, format!("there is no function {function}")))
+    }
+
+    fn destroy(&mut self, id: u32) {
+        if let Some(function) = self.functions.remove(&id) {
+            function.destroy(&mut self.world);
+        }
+    }
+
+    fn done(&mut self, ticket: u64, outcome: Outcome) {
+        let (errno, reason) = match outcome {
+            Ok(()) => (0, String::new()),
+            Err((errno, reason)) => (errno.raw_os_error() as u64, reason),
+        };
+        self.send(&FromDatapath::Done(Done { ticket, errno, reason }), false);
+    }
+
+    fn send(&mut self, message: &FromDatapath, with_counters: bool) {
+        let fd = with_counters.then(|| self.counters.fd());
+        if self.world.control.send(message, fd).is_err() {
+            log::error!("a message is too long for the socket to the controller");
+        }
+    }
+}
+
+/// The listening socket, and the representor where there is one.
+fn descriptors(fds: Vec<OwnedFd>, representor: bool) -> Result<(OwnedFd, Option<OwnedFd>), String> {
+    let (came, wanted) = (fds.len(), 1 + usize::from(representor));
+    let mut fds = fds.into_iter();
+    match (fds.next(), fds.next()) {
+        (Some(listener), tap) if came == wanted => Ok((listener, tap)),
+        _ => Err(format!("{came} descriptors came where {wanted} belong")),
+    }
+}

@@ -1,0 +1,81 @@
+//! What all functions share: the worker, the controller, the poller.
+
+use std::io;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use super::poll::{Flags, Poller, READ, Token};
+use crate::control::Control;
+use crate::worker::orders::{FunctionId, Notice, Order, Receipt};
+use crate::worker::{Notices, WorkerHandle};
+
+pub struct World {
+    pub worker: WorkerHandle,
+    pub control: Control,
+    pub poller: Poller,
+    notices: Notices,
+    /// Taken from the worker, but not yet dealt with.
+    waiting: Vec<Notice>,
+    /// Whether the poller watches for room in the controller's socket.
+    wants_room: bool,
+    /// Functions that could take no VMM because the process had no descriptor left, and since when.
+    pub resting: Vec<(FunctionId, Instant)>,
+}
+
+impl World {
+    pub fn new(worker: WorkerHandle, notices: Notices, control: Control) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(control.listener(), Token::Control, READ)?;
+        poller.add(&notices, Token::Notices, READ)?;
+        let (waiting, resting) = (Vec::new(), Vec::new());
+        let world = Self { worker, control, poller, notices, waiting, wants_room: false, resting };
+        // A thread that starts makes system calls that the sandbox does not allow: wait until it takes orders.
+        world.settle(|done| Order::StopAll { function: 0, done });
+        Ok(world)
+    }
+
+    /// Gives an order and waits until it is carried out.
+    pub fn settle(&self, order: impl FnOnce(Receipt) -> Order) {
+        let (done, settled) = sync_channel(1);
+        self.worker.send(order(done));
+        // A dropped receipt settles as well: the worker does not know the function.
+        let _ = settled.recv();
+    }
+
+    pub fn collect_notices(&mut self) {
+        self.waiting.extend(self.notices.take());
+    }
+
+    pub fn next_notice(&mut self) -> Option<Notice> {
+        if self.waiting.is_empty() { None } else { Some(self.waiting.remove(0)) }
+    }
+
+    /// Queues were stopped (all of a function, or one): what they had to say before concerns nobody any more.
+    pub fn forget_notices(&mut self, function: FunctionId, queue: Option<u16>) {
+        self.collect_notices();
+        self.waiting.retain(|notice| {
+            let (of, about) = match notice {
+                Notice::Command { function, queue, .. } | Notice::Fault { function, queue, .. } => (*function, *queue),
+            };
+            of != function || queue.is_some_and(|queue| queue != about)
+        });
+    }
+
+    /// Takes the newest controller.
+    pub fn accept_controller(&mut self) -> io::Result<()> {
+        self.control.accept()?;
+        self.wants_room = false;
+        let socket = self.control.controller().expect("a controller was just accepted");
+        self.poller.add(socket, Token::Controller, READ)
+    }
+
+    /// Watches for room in the controller's socket exactly while something waits for it.
+    pub fn watch_controller(&mut self) {
+        let blocked = self.control.blocked();
+        if let Some(socket) = self.control.controller().filter(|_| blocked != self.wants_room) {
+            let flags = if blocked { READ | Flags::OUT } else { READ };
+            self.poller.change(socket, Token::Controller, flags);
+            self.wants_room = blocked;
+        }
+    }
+}

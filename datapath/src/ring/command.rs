@@ -1,0 +1,94 @@
+//! A control virtqueue: one chain at a time goes to the controller, and its answer comes back (virtio 1.3 §5.1.6.5).
+
+use super::batch::{Batch, pour};
+use super::fault::{Breach, Fault};
+use super::split::Split;
+use crate::memory::{Sink, Source, Table};
+use crate::worker::orders::QueueSetup;
+
+/// Most device-readable bytes of a command.
+const MOST: usize = 64 * 1024;
+
+pub struct Control {
+    ring: Split,
+    pub vector: u16,
+    /// The command that waits for its answer.
+    pending: Option<u64>,
+    tickets: u64,
+    /// An answer that came while the ring's memory was unmapped.
+    kept: Option<(u64, Vec<u8>)>,
+}
+
+/// What a chain holds for the controller.
+pub struct Command {
+    pub ticket: u64,
+    pub data: Vec<u8>,
+    pub room: usize,
+}
+
+impl Control {
+    pub fn new(setup: &QueueSetup, table: &Table, first_ticket: u64) -> Result<Control, Fault> {
+        Ok(Control { ring: Split::new(setup, table)?, vector: setup.vector, pending: None, tickets: first_ticket, kept: None })
+    }
+
+    /// The next command, unless one is waiting for its answer. It stays in the ring until that has come.
+    pub fn pop(&mut self, table: &Table) -> Result<Option<Command>, Fault> {
+        if self.pending.is_some() {
+            return Ok(None);
+        }
+        let mut readable = Batch::<Source>::default();
+        self.ring.pop(table, 1, &mut readable)?;
+        let Some(chain) = readable.chains.first() else { return Ok(None) };
+        if chain.len > MOST {
+            return Err(Breach::CommandTooLong { most: MOST }.at(self.ring.queue(), chain.id));
+        }
+        let mut data = vec![0; chain.len];
+        pour(readable.pieces(chain).iter().copied(), [Sink::from(&mut data[..])]);
+        self.ring.rewind(1);
+        let room = self.writable(table)?.chains.first().map_or(0, |chain| chain.len);
+        self.ring.rewind(1);
+        self.tickets += 1;
+        self.pending = Some(self.tickets);
+        Ok(Some(Command { ticket: self.tickets, data, room }))
+    }
+
+    /// Writes the answer to the chain of the command that waits, and puts it. False if it is another's answer.
+    pub fn complete(&mut self, table: &Table, ticket: u64, reply: &[u8]) -> Result<bool, Fault> {
+        if self.pending.take_if(|pending| *pending == ticket).is_none() {
+            return Ok(false);
+        }
+        let batch = self.writable(table)?;
+        let Some(chain) = batch.chains.first() else { return Ok(false) };
+        let written = pour([Source::from(reply)], batch.pieces(chain).iter().copied());
+        self.ring.put(chain.id, written as u32);
+        Ok(true)
+    }
+
+    /// Whether a command waits for its answer.
+    pub fn waits(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Keeps an answer until the ring's memory is back.
+    pub fn keep(&mut self, ticket: u64, reply: Vec<u8>) {
+        self.kept = Some((ticket, reply));
+    }
+
+    pub fn kept(&mut self) -> Option<(u64, Vec<u8>)> {
+        self.kept.take()
+    }
+
+    pub fn flush(&mut self) -> (u16, bool) {
+        self.ring.flush()
+    }
+
+    pub fn ring(&mut self) -> &mut Split {
+        &mut self.ring
+    }
+
+    fn writable<'m>(&mut self, table: &'m Table) -> Result<Batch<Sink<'m>>, Fault> {
+        let mut batch = Batch::default();
+        self.ring.pop(table, 1, &mut batch)?;
+        Ok(batch)
+    }
+}

@@ -1,0 +1,96 @@
+//! What a driver can do wrong with a virtqueue, in words.
+
+use std::fmt;
+
+use crate::counters;
+use crate::memory::Refusal;
+
+/// A rule of virtqueues was broken; the queue must be stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub queue: u16,
+    pub descriptor: Option<u16>,
+    pub breach: Breach,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Breach {
+    Size(u32),
+    Area(&'static str, Refusal),
+    Jump { next: u16, available: u16, size: u16 },
+    HeadOutside { size: u16 },
+    NextOutside { next: u16, size: u16 },
+    TooLong { size: u16 },
+    IndirectNotNegotiated,
+    IndirectLength(u32),
+    IndirectNested,
+    IndirectWithNext,
+    Empty,
+    ReadableAfterWritable,
+    Address(Refusal),
+    NoRoomForHeader { len: usize, header: usize },
+    CommandTooLong { most: usize },
+    MemoryTaken,
+    Unmapped,
+    Panic,
+}
+
+impl Breach {
+    pub fn at(self, queue: u16, descriptor: u16) -> Fault {
+        Fault { queue, descriptor: Some(descriptor), breach: self }
+    }
+
+    pub fn of(self, queue: u16) -> Fault {
+        Fault { queue, descriptor: None, breach: self }
+    }
+
+    /// Where the operator sees it.
+    pub fn counter(&self) -> counters::Queue {
+        match self {
+            Breach::TooLong { .. } | Breach::CommandTooLong { .. } => counters::Queue::ExceedMaxChain,
+            Breach::Area(..) | Breach::Address(_) | Breach::MemoryTaken | Breach::Unmapped => {
+                counters::Queue::InvalidBuffer
+            }
+            _ => counters::Queue::BadDescErrors,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "queue {}", self.queue)?;
+        if let Some(descriptor) = self.descriptor {
+            write!(f, ", descriptor {descriptor}")?;
+        }
+        write!(f, ": {}", self.breach)
+    }
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Breach::Size(size) => write!(f, "size {size} is not a power of two from 1 to 32768"),
+            Breach::Area(what, refusal) => write!(f, "{what}: {refusal}"),
+            Breach::Jump { next, available, size } => {
+                write!(f, "the available index went from {next} to {available}, further than the queue's size {size}")
+            }
+            Breach::HeadOutside { size } => write!(f, "made available, but the queue's size is {size}"),
+            Breach::NextOutside { next, size } => write!(f, "names {next} as the next one, but the queue's size is {size}"),
+            Breach::TooLong { size } => write!(f, "its chain loops or has more than the queue's size of {size} descriptors"),
+            Breach::IndirectNotNegotiated => write!(f, "indirect, which was not negotiated"),
+            Breach::IndirectLength(len) => write!(f, "indirect table of {len} bytes, not a positive multiple of 16"),
+            Breach::IndirectNested => write!(f, "indirect inside an indirect table"),
+            Breach::IndirectWithNext => write!(f, "both INDIRECT and NEXT are set"),
+            Breach::Empty => write!(f, "a buffer of no bytes"),
+            Breach::ReadableAfterWritable => write!(f, "a device-readable buffer follows a device-writable one"),
+            Breach::Address(refusal) => write!(f, "{refusal}"),
+            Breach::NoRoomForHeader { len, header } => {
+                write!(f, "a receive buffer of {len} bytes cannot hold the header of {header}")
+            }
+            Breach::CommandTooLong { most } => write!(f, "a command of more than {most} bytes"),
+            Breach::MemoryTaken => write!(f, "the VMM took away memory that it had shared (was its file truncated?)"),
+            Breach::Unmapped => write!(f, "notified while the ring's memory is unmapped"),
+            Breach::Panic => write!(f, "stopped after an error of the datapath itself; its log has the details"),
+        }
+    }
+}

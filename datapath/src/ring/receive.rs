@@ -1,0 +1,170 @@
+//! A receive queue of virtio-net (virtio 1.3 §5.1.6.3): buffers are reserved ahead, a batch at a time, and filled one frame
+//! after the other; a frame may take several when the driver can merge them.
+
+use super::batch::{Batch, Payload, pour};
+use super::fault::{Breach, Fault};
+use super::split::Split;
+use crate::memory::{Sink, Source, Table};
+use crate::worker::orders::QueueSetup;
+
+/// Longest header: struct virtio_net_hdr_v1.
+const HEADER: usize = 12;
+
+pub struct Receive {
+    ring: Split,
+    header: usize,
+    mergeable: bool,
+    pub vector: u16,
+}
+
+/// Buffers that were reserved; the first `taken` of them are filled.
+#[derive(Default)]
+pub struct Room<'m> {
+    batch: Batch<Sink<'m>>,
+    taken: usize,
+    fault: Option<Fault>,
+}
+
+impl Receive {
+    pub fn new(setup: &QueueSetup, table: &Table) -> Result<Receive, Fault> {
+        let ring = Split::new(setup, table)?;
+        Ok(Receive { ring, header: setup.header.min(HEADER), mergeable: setup.mergeable, vector: setup.vector })
+    }
+
+    /// Looks ahead until `n` buffers are there, or all that the driver posted; returns how many.
+    #[inline]
+    pub fn reserve<'m>(&mut self, table: &'m Table, n: usize, room: &mut Room<'m>) -> usize {
+        while room.free() < n && room.fault.is_none() {
+            let before = room.free();
+            room.fault = self.ring.pop(table, n - before, &mut room.batch).err();
+            if room.free() == before {
+                break;
+            }
+        }
+        room.free()
+    }
+
+    /// Copies a frame into the next buffers. False if they do not suffice; then none is used.
+    #[inline(always)]
+    pub fn fill<'m>(&mut self, table: &'m Table, room: &mut Room<'m>, frame: &Payload<'_, '_>) -> bool {
+        if room.free() == 0 {
+            self.reserve(table, 1, room);
+        }
+        let Some(chain) = room.batch.chains.get(room.taken) else { return false };
+        let (id, need) = (chain.id, self.header + frame.len);
+        if let ([place, ..], Some(source)) = (room.batch.pieces(chain), frame.single()) {
+            if place.len() >= need {
+                place.copy_from(Source::from(&header(1)[..self.header]));
+                place.after(self.header).copy_from(source);
+                room.taken += 1;
+                self.ring.put(id, need as u32);
+                return true;
+            }
+        }
+        self.fill_scattered(table, room, frame)
+    }
+
+    /// The way for frames or buffers in pieces, and for frames that take several buffers.
+    #[inline(never)]
+    fn fill_scattered<'m>(&mut self, table: &'m Table, room: &mut Room<'m>, frame: &Payload<'_, '_>) -> bool {
+        let need = self.header + frame.len;
+        let Some(count) = self.enough(table, room, need) else { return false };
+        let header = header(count as u16);
+        let from = std::iter::once(Source::from(&header[..self.header])).chain(frame.pieces());
+        pour(from, room.pieces(count));
+        self.take(room, count, need);
+        true
+    }
+
+    /// How many of the next buffers hold `need` bytes; None if there are too few.
+    pub fn enough<'m>(&mut self, table: &'m Table, room: &mut Room<'m>, need: usize) -> Option<usize> {
+        let (mut held, mut count) = (0, 0);
+        while held < need {
+            if count > 0 && !self.mergeable {
+                return None;
+            }
+            if room.free() == count && self.reserve(table, count + 1, room) == count {
+                return None;
+            }
+            let chain = &room.batch.chains[room.taken + count];
+            if count == 0 && chain.len < self.header {
+                let breach = Breach::NoRoomForHeader { len: chain.len, header: self.header };
+                room.fault.get_or_insert(breach.at(self.ring.queue(), chain.id));
+                return None;
+            }
+            held += chain.len;
+            count += 1;
+        }
+        Some(count)
+    }
+
+    /// Puts the next `count` buffers, which hold `total` bytes, on the used ring.
+    pub fn take(&mut self, room: &mut Room<'_>, count: usize, total: usize) {
+        let mut left = total;
+        for chain in &room.batch.chains[room.taken..][..count] {
+            let n = chain.len.min(left);
+            self.ring.put(chain.id, n as u32);
+            left -= n;
+        }
+        room.taken += count;
+    }
+
+    /// Writes the header of a frame that lies in the next `count` buffers already.
+    pub fn write_header(&self, room: &Room<'_>, count: usize) {
+        let header = header(count as u16);
+        pour([Source::from(&header[..self.header])], room.pieces(count));
+    }
+
+    pub fn header(&self) -> usize {
+        self.header
+    }
+
+    /// Gives back what was not filled and shows the driver the rest: how many buffers, and whether it wants an interrupt.
+    /// A fault of the ring, if one was met, is for the caller to act on.
+    #[inline]
+    pub fn flush(&mut self, room: &mut Room<'_>) -> (u16, bool, Option<Fault>) {
+        self.ring.rewind(room.free());
+        room.batch.chains.truncate(room.taken);
+        let (count, interrupt) = self.ring.flush();
+        (count, interrupt, room.fault.take())
+    }
+
+    pub fn ring(&mut self) -> &mut Split {
+        &mut self.ring
+    }
+}
+
+impl<'m> Room<'m> {
+    /// Buffers not filled yet.
+    #[inline(always)]
+    pub fn free(&self) -> usize {
+        self.batch.chains.len() - self.taken
+    }
+
+    /// The pieces of the next `count` buffers, in order.
+    pub fn pieces(&self, count: usize) -> impl Iterator<Item = Sink<'m>> {
+        self.batch.chains[self.taken..][..count].iter().flat_map(|chain| self.batch.pieces(chain).iter().copied())
+    }
+
+    #[inline]
+    pub fn prefetch(&self) {
+        for chain in &self.batch.chains[self.taken..] {
+            if let Some(piece) = self.batch.pieces(chain).first() {
+                piece.prefetch();
+            }
+        }
+    }
+
+    /// Empties it for another life; the allocations stay.
+    pub fn recycle<'n>(self) -> Room<'n> {
+        Room { batch: self.batch.recycle(), taken: 0, fault: None }
+    }
+}
+
+/// The header of a received frame in `count` buffers: no offloads (§5.1.6.4). The legacy one lacks the last two bytes.
+#[inline(always)]
+fn header(count: u16) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[10..].copy_from_slice(&count.to_le_bytes());
+    header
+}

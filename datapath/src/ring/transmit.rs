@@ -1,0 +1,56 @@
+//! A transmit queue of virtio-net (virtio 1.3 §5.1.6.2).
+
+use super::batch::{Batch, Chain, Payload};
+use super::fault::Fault;
+use super::split::Split;
+use crate::memory::{Source, Table};
+use crate::worker::orders::QueueSetup;
+
+pub struct Transmit {
+    ring: Split,
+    header: usize,
+    pub vector: u16,
+}
+
+impl Transmit {
+    pub fn new(setup: &QueueSetup, table: &Table) -> Result<Transmit, Fault> {
+        Ok(Transmit { ring: Split::new(setup, table)?, header: setup.header, vector: setup.vector })
+    }
+
+    /// Takes the next frames; on a fault the batch holds those before it.
+    #[inline]
+    pub fn pop<'m>(&mut self, table: &'m Table, most: usize, batch: &mut Batch<Source<'m>>) -> Result<(), Fault> {
+        self.ring.pop(table, most, batch)
+    }
+
+    /// A chain without its virtio-net header, or None if the header is cut short or asks for an offload, of which none is
+    /// offered.
+    #[inline(always)]
+    pub fn payload<'b, 'm>(&self, batch: &'b Batch<Source<'m>>, chain: &Chain) -> Option<Payload<'b, 'm>> {
+        let pieces = batch.pieces(chain);
+        // flags and gso_type are the first two bytes, whatever the length of the header
+        let asked = match pieces.first().and_then(|piece| piece.u16(0)) {
+            Some(asked) => asked,
+            None => {
+                let mut bytes = [0; 2];
+                Payload::new(pieces, chain.len, 0).read(&mut bytes);
+                u16::from_le_bytes(bytes)
+            }
+        };
+        (chain.len >= self.header && asked == 0).then(|| Payload::new(pieces, chain.len, self.header))
+    }
+
+    /// The frame has gone where it goes; its buffers are the driver's again after `flush`.
+    #[inline(always)]
+    pub fn put(&mut self, chain: &Chain) {
+        self.ring.put(chain.id, 0);
+    }
+
+    pub fn flush(&mut self) -> (u16, bool) {
+        self.ring.flush()
+    }
+
+    pub fn ring(&mut self) -> &mut Split {
+        &mut self.ring
+    }
+}

@@ -1,0 +1,85 @@
+//! What the switch reads of an Ethernet frame.
+
+use crate::ring::Payload;
+
+/// Shortest frame: an Ethernet header.
+pub const SHORTEST: usize = 14;
+const LOOKED_AT: usize = 16;
+
+/// A MAC address; its first byte is the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mac(u64);
+
+/// A frame and the fields that decide its way, read once.
+#[derive(Clone, Copy)]
+pub struct Frame<'b, 'm> {
+    pub payload: Payload<'b, 'm>,
+    pub destination: Mac,
+    pub source: Mac,
+    /// EtherType and the two bytes after it, as they lie in memory.
+    tag: [u8; 4],
+}
+
+impl Mac {
+    const MASK: u64 = (1 << 48) - 1;
+
+    pub fn new(bytes: [u8; 6]) -> Mac {
+        let [a, b, c, d, e, f] = bytes;
+        Mac(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    pub fn value(self) -> u64 {
+        self.0
+    }
+
+    pub fn is_group(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    pub fn is_broadcast(self) -> bool {
+        self.0 == Self::MASK
+    }
+
+    /// Whether it may be where a frame comes from.
+    pub fn is_station(self) -> bool {
+        !self.is_group() && self.0 != 0
+    }
+}
+
+impl<'b, 'm> Frame<'b, 'm> {
+    /// None when it is shorter than an Ethernet header.
+    #[inline(always)]
+    pub fn new(payload: Payload<'b, 'm>) -> Option<Self> {
+        let whole = payload.single().and_then(|piece| Some([piece.u64(0)?, piece.u64(8)?]));
+        let [low, high] = match whole {
+            Some(words) if payload.len >= LOOKED_AT => words,
+            _ => Self::read(&payload)?,
+        };
+        Some(Frame {
+            payload,
+            destination: Mac(low & Mac::MASK),
+            source: Mac(low >> 48 | (high & 0xffff_ffff) << 16),
+            tag: ((high >> 32) as u32).to_le_bytes(),
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.payload.len
+    }
+
+    /// The VLAN that an 802.1Q tag names.
+    #[inline(always)]
+    pub fn vlan(&self) -> Option<u16> {
+        match self.tag {
+            [0x81, 0x00, high, low] => Some(u16::from_be_bytes([high, low]) & 0xfff),
+            _ => None,
+        }
+    }
+
+    fn read(payload: &Payload<'b, 'm>) -> Option<[u64; 2]> {
+        let mut bytes = [0; LOOKED_AT];
+        let n = payload.len.min(LOOKED_AT);
+        payload.read(&mut bytes[..n]);
+        (n >= SHORTEST).then(|| [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 of 16 bytes"))))
+    }
+}

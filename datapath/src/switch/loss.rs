@@ -1,0 +1,89 @@
+//! The ledger: every frame not delivered has one named cause; every frame that passes is counted by size.
+
+use crate::counters::{Function, FunctionCounters, Queue, QueueCounters};
+
+/// Why a frame was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    NoBuffer,
+    Filtered,
+    Vlan,
+    LinkDown,
+    TooLong,
+    TooShort,
+    BadHeader,
+    NoReceiver,
+    RepresentorBusy,
+    RepresentorDown,
+    NotReady,
+}
+
+impl Loss {
+    pub fn counter(self) -> Function {
+        match self {
+            Loss::NoBuffer => Function::DropNoBuffer,
+            Loss::Filtered => Function::DropFiltered,
+            Loss::Vlan => Function::DropVlan,
+            Loss::LinkDown => Function::DropLinkDown,
+            Loss::TooLong => Function::DropTooLong,
+            Loss::TooShort => Function::DropTooShort,
+            Loss::BadHeader => Function::DropBadHeader,
+            Loss::NoReceiver => Function::DropNoReceiver,
+            Loss::RepresentorBusy => Function::DropRepresentorBusy,
+            Loss::RepresentorDown => Function::DropRepresentorDown,
+            Loss::NotReady => Function::DropNotReady,
+        }
+    }
+
+    pub fn count(self, counters: &FunctionCounters, frames: u64) {
+        if frames > 0 {
+            counters.add(self.counter(), frames);
+        }
+    }
+}
+
+/// Frames that passed a queue in one batch: counted here first, so that the shared counters are touched once a batch.
+#[derive(Default)]
+pub struct Tally {
+    pub frames: u64,
+    pub octets: u64,
+    sizes: [u32; SIZES.len()],
+}
+
+/// The longest frame of each class, in octets.
+const SIZES: [(usize, Queue); 11] = [
+    (64, Queue::Size64OrLess),
+    (127, Queue::Size65To127),
+    (255, Queue::Size128To255),
+    (511, Queue::Size256To511),
+    (1023, Queue::Size512To1023),
+    (1522, Queue::Size1024To1522),
+    (2047, Queue::Size1523To2047),
+    (4095, Queue::Size2048To4095),
+    (8191, Queue::Size4096To8191),
+    (9022, Queue::Size8192To9022),
+    (usize::MAX, Queue::Size9023OrMore),
+];
+
+impl Tally {
+    #[inline(always)]
+    pub fn add(&mut self, octets: usize) {
+        self.frames += 1;
+        self.octets += octets as u64;
+        let class = if octets <= 64 { 0 } else { SIZES.iter().position(|(longest, _)| octets <= *longest).unwrap_or(0) };
+        self.sizes[class] += 1;
+    }
+
+    pub fn count(&self, counters: &QueueCounters<'_>) {
+        if self.frames == 0 {
+            return;
+        }
+        counters.add(Queue::Frames, self.frames);
+        counters.add(Queue::Octets, self.octets);
+        for (frames, (_, counter)) in self.sizes.iter().zip(SIZES) {
+            if *frames > 0 {
+                counters.add(counter, u64::from(*frames));
+            }
+        }
+    }
+}

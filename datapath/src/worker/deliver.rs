@@ -1,0 +1,80 @@
+//! Into a guest's receive queues: the frames of a batch that were found to be for it.
+
+use std::mem::take;
+
+use super::doorbells::bits;
+use super::fabric::Scratch;
+use super::forward::Frames;
+use super::function::{Function, Queue, Slot, conclude};
+use crate::switch::{Loss, Tally};
+
+/// Delivers the frames of `group` (bits) that the port and its filter let pass; the others are counted, each once. The
+/// bits of those delivered.
+#[inline]
+pub fn deliver(to: &mut Function, frames: &Frames<'_, '_>, group: u64, scratch: &mut Scratch) -> u64 {
+    if group == 0 {
+        return 0;
+    }
+    if !to.link || !to.ready() {
+        let loss = if to.link { Loss::NotReady } else { Loss::LinkDown };
+        loss.count(&to.counters, u64::from(group.count_ones()));
+        return 0;
+    }
+    let passed = pass(to, frames, group);
+    if to.pairs <= 1 {
+        return fill(to, 0, frames, passed, scratch);
+    }
+    let mut left = passed;
+    let mut delivered = 0;
+    while left != 0 {
+        let pair = |place: usize| frames[place].as_ref().map_or(0, |frame| to.steering.choose(frame, to.pairs));
+        let first = pair(left.trailing_zeros() as usize);
+        let same = bits(left).filter(|place| pair(*place) == first).fold(0, |same, place| same | 1 << place);
+        left &= !same;
+        let queue = if to.running(2 * first).is_some() { 2 * first } else { 0 };
+        delivered |= fill(to, queue, frames, same, scratch);
+    }
+    delivered
+}
+
+/// The frames that limit and filter let pass.
+#[inline]
+fn pass(to: &Function, frames: &Frames<'_, '_>, group: u64) -> u64 {
+    let mut passed = group;
+    for place in bits(group) {
+        let Some(frame) = &frames[place] else { continue };
+        let long = (frame.len() > to.frame_limit).then_some(Loss::TooLong);
+        if let Some(loss) = long.or_else(|| to.rules.refusal(frame)) {
+            loss.count(&to.counters, 1);
+            passed &= !(1 << place);
+        }
+    }
+    passed
+}
+
+#[inline]
+fn fill(to: &mut Function, queue: u16, frames: &Frames<'_, '_>, group: u64, scratch: &mut Scratch) -> u64 {
+    let Function { id, lines, counters, memory, queues, .. } = to;
+    let Some(Slot::Running(Queue::Receive(ring))) = queues.get_mut(usize::from(queue)) else {
+        Loss::NotReady.count(counters, u64::from(group.count_ones()));
+        return 0;
+    };
+    let mut room = take(&mut scratch.room).recycle();
+    ring.reserve(memory, group.count_ones() as usize, &mut room);
+    room.prefetch();
+    let mut tally = Tally::default();
+    let mut delivered = 0;
+    for place in bits(group) {
+        if let Some(frame) = frames[place].as_ref().filter(|frame| ring.fill(memory, &mut room, &frame.payload)) {
+            tally.add(frame.len());
+            delivered |= 1 << place;
+        }
+    }
+    Loss::NoBuffer.count(counters, u64::from((group & !delivered).count_ones()));
+    tally.count(&counters.queue(queue));
+    let (count, interrupt, fault) = ring.flush(&mut room);
+    conclude(lines, counters, queue, ring.vector, (count, interrupt));
+    scratch.faults.extend(fault.map(|fault| (*id, fault)));
+    scratch.room = room.recycle();
+    delivered
+}

@@ -1,0 +1,286 @@
+//! What the worker does, without its thread: carries out orders, answers doorbells, and gives each queue that has work a
+//! batch at a time, in turn.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use rustix::event::epoll;
+
+use super::fabric::{Fabric, Scratch};
+use super::forward::forward;
+use super::function::{Function, Queue, Slot, conclude};
+use super::notices::Outbox;
+use super::orders::{FunctionId, Notice};
+use super::represent::{Next, represent};
+use crate::counters::{Function as Counter, QUEUES};
+use crate::memory;
+use crate::ring::{Breach, Fault};
+
+/// Something that is polled until it has no more to do.
+#[derive(Clone, Copy)]
+struct Item {
+    function: FunctionId,
+    /// A transmit queue; None is the tap.
+    queue: Option<u16>,
+    /// When it last had work.
+    busy: Duration,
+}
+
+pub struct Engine {
+    pub(super) fabric: Fabric,
+    scratch: Scratch,
+    items: VecDeque<Item>,
+    outbox: Outbox,
+    epoll: OwnedFd,
+    /// How long a queue is polled after its last frame.
+    pub patience: Duration,
+    pub(super) now: Duration,
+    pub(super) tickets: u64,
+    poisonings: u64,
+}
+
+impl Engine {
+    pub fn new(outbox: Outbox) -> io::Result<Engine> {
+        Ok(Engine {
+            fabric: Fabric::new(),
+            scratch: Scratch::new(),
+            items: VecDeque::new(),
+            outbox,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            patience: Duration::ZERO,
+            now: Duration::ZERO,
+            tickets: 0,
+            poisonings: memory::poisonings(),
+        })
+    }
+
+    /// Whether nothing is being polled.
+    pub fn idle(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Events of taps are numbered by function; see `readable`.
+    pub fn epoll(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// Watches a function's tap: one event each time frames come (edge-triggered), so that a tap which is not read, or
+    /// which was deleted, is quiet.
+    pub(super) fn watch(&self, function: FunctionId, tap: BorrowedFd<'_>) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.epoll, tap, epoll::EventData::new_u64(u64::from(function)), flags)?)
+    }
+
+    /// The driver notified a queue.
+    pub fn doorbell(&mut self, function: FunctionId, queue: u16) {
+        let Some(port) = self.fabric.get(function) else { return };
+        match port.queues.get(usize::from(queue)) {
+            Some(Slot::Running(Queue::Transmit(_))) => self.poll_queue(function, queue),
+            Some(Slot::Running(Queue::Receive(_))) if port.starved => self.readable(function),
+            Some(Slot::Running(Queue::Control(_))) => self.command(function, queue),
+            Some(Slot::Parked(_)) => self.fault(function, Breach::Unmapped.of(queue)),
+            _ => {}
+        }
+    }
+
+    /// Frames are in a function's tap, and may be read.
+    pub fn readable(&mut self, function: FunctionId) {
+        let Some(port) = self.fabric.get(function).filter(|port| port.tap.is_some() && !port.tap_polled) else { return };
+        if std::mem::take(&mut port.starved) {
+            (0..port.pairs).for_each(|pair| {
+                if let Some(queue) = port.running(2 * pair) {
+                    queue.ring().suppress();
+                }
+            });
+        }
+        port.tap_polled = true;
+        self.items.push_back(Item { function, queue: None, busy: self.now });
+    }
+
+    /// Polls a transmit queue from now on, with its doorbell suppressed.
+    pub(super) fn poll_queue(&mut self, function: FunctionId, queue: u16) {
+        let Some(port) = self.fabric.get(function) else { return };
+        let bit = 1 << queue;
+        if port.polled & bit != 0 {
+            return;
+        }
+        if let Some(Queue::Transmit(ring)) = port.running(queue) {
+            ring.ring().suppress();
+            port.polled |= bit;
+            self.items.push_back(Item { function, queue: Some(queue), busy: self.now });
+        }
+    }
+
+    /// One batch for everything that is being polled. `now` is the time since the start.
+    pub fn turn(&mut self, now: Duration) {
+        self.now = now;
+        self.fabric.now = now.as_secs() as u32;
+        for _ in 0..self.items.len() {
+            let Some(item) = self.items.pop_front() else { break };
+            let kept = match item.queue {
+                Some(queue) => self.turn_queue(item, queue),
+                None => self.turn_tap(item),
+            };
+            self.items.extend(kept);
+        }
+    }
+
+    fn turn_queue(&mut self, item: Item, queue: u16) -> Option<Item> {
+        self.fabric.get(item.function).filter(|port| port.polled & 1 << queue != 0)?;
+        match self.with(item.function, |port, fabric, scratch| forward(port, queue, fabric, scratch)) {
+            Some(Ok(0)) if self.now.saturating_sub(item.busy) >= self.patience => self.rest(item, queue),
+            Some(Ok(0)) => Some(item),
+            Some(Ok(_)) => Some(Item { busy: self.now, ..item }),
+            Some(Err(fault)) => {
+                self.fault(item.function, fault);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Nothing came for a while: asks for the doorbell, and stays only if something came meanwhile.
+    fn rest(&mut self, item: Item, queue: u16) -> Option<Item> {
+        let port = self.fabric.get(item.function)?;
+        if let Some(Queue::Transmit(ring)) = port.running(queue) {
+            if ring.ring().arm() {
+                ring.ring().suppress();
+                return Some(item);
+            }
+        }
+        port.polled &= !(1 << queue);
+        None
+    }
+
+    fn turn_tap(&mut self, item: Item) -> Option<Item> {
+        self.fabric.get(item.function).filter(|port| port.tap_polled)?;
+        let outcome = self.with(item.function, |port, _, scratch| represent(port, scratch))?;
+        let port = self.fabric.get(item.function)?;
+        match outcome {
+            Ok(Next::Again) => return Some(item),
+            Ok(Next::Quiet) => port.tap_polled = false,
+            Ok(Next::Starved) => {
+                port.tap_polled = false;
+                port.starved = true;
+            }
+            Err(fault) => {
+                self.fault(item.function, fault);
+                // The tap is drained from now on: its frames have no driver to wait for.
+                return Some(item);
+            }
+        }
+        None
+    }
+
+    /// Lets `work` have a function to itself, beside all others. If it panics, that function's queues are stopped: the
+    /// others, and the worker, go on.
+    fn with<R>(
+        &mut self,
+        function: FunctionId,
+        work: impl FnOnce(&mut Function, &mut Fabric, &mut Scratch) -> R,
+    ) -> Option<R> {
+        let mut port = self.fabric.functions[function as usize].take()?;
+        let (fabric, scratch) = (&mut self.fabric, &mut self.scratch);
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut port, fabric, scratch)));
+        self.fabric.functions[function as usize] = Some(port);
+        for (receiver, fault) in std::mem::take(&mut self.scratch.faults) {
+            self.fault(receiver, fault);
+        }
+        if outcome.is_err() {
+            self.scratch = Scratch::new();
+            self.fault_all(function, &Breach::Panic);
+        }
+        outcome.ok()
+    }
+
+    /// Passes commands of a control queue to the pump: the next one, unless one waits for its answer.
+    pub(super) fn command(&mut self, function: FunctionId, queue: u16) {
+        let Some(port) = self.fabric.get(function) else { return };
+        let memory = port.memory.clone();
+        let Some(Queue::Control(ring)) = port.running(queue) else { return };
+        ring.ring().suppress();
+        let next = loop {
+            match ring.pop(&memory) {
+                Ok(None) if !ring.waits() && ring.ring().arm() => ring.ring().suppress(),
+                next => break next,
+            }
+        };
+        match next {
+            Ok(None) => {}
+            Ok(Some(command)) => {
+                self.tickets = self.tickets.max(command.ticket);
+                let (ticket, data, room) = (command.ticket, command.data, command.room);
+                self.outbox.send(Notice::Command { function, queue, ticket, data, room });
+            }
+            Err(fault) => self.fault(function, fault),
+        }
+    }
+
+    /// The controller answered a command.
+    pub(super) fn complete(&mut self, function: FunctionId, queue: u16, ticket: u64, reply: Vec<u8>) {
+        let Some(port) = self.fabric.get(function) else { return };
+        if let Some(Slot::Parked(Queue::Control(ring))) = port.queues.get_mut(usize::from(queue)) {
+            return ring.keep(ticket, reply);
+        }
+        let (memory, lines, counters) = (port.memory.clone(), port.lines.clone(), port.counters.clone());
+        let Some(Queue::Control(ring)) = port.running(queue) else { return };
+        match ring.complete(&memory, ticket, &reply) {
+            Ok(false) => {}
+            Ok(true) => {
+                conclude(&lines, &counters, queue, ring.vector, ring.flush());
+                self.command(function, queue);
+            }
+            Err(fault) => self.fault(function, fault),
+        }
+    }
+
+    /// Stops the queue whose driver broke a rule, counts it and says so.
+    pub(super) fn fault(&mut self, function: FunctionId, fault: Fault) {
+        let Some(port) = self.fabric.get(function) else { return };
+        if let Some(slot) = port.queues.get_mut(usize::from(fault.queue)) {
+            *slot = Slot::Stopped;
+        }
+        port.polled &= !(1 << fault.queue);
+        port.counters.add(Counter::QueueFaults, 1);
+        port.counters.queue(fault.queue).add(fault.breach.counter(), 1);
+        let cause = fault.to_string();
+        log::warn!("function {function}: {cause}");
+        self.outbox.send(Notice::Fault { function, queue: fault.queue, cause });
+        self.settle(function);
+    }
+
+    fn fault_all(&mut self, function: FunctionId, breach: &Breach) {
+        for queue in 0..QUEUES as u16 {
+            let stopped = self.fabric.get(function).and_then(|port| port.queues.get(usize::from(queue))).is_none_or(|slot| {
+                matches!(slot, Slot::Stopped)
+            });
+            if !stopped {
+                self.fault(function, breach.clone().of(queue));
+            }
+        }
+    }
+
+    /// Queues of a function started or stopped: sees to its place in the switch, and to a tap that waited for them.
+    pub(super) fn settle(&mut self, function: FunctionId) {
+        self.fabric.review(function);
+        if self.fabric.get(function).is_some_and(|port| port.starved) {
+            self.readable(function);
+        }
+    }
+
+    /// Stops the queues of functions whose VMM took shared memory away.
+    pub fn check_memory(&mut self) {
+        let poisonings = memory::poisonings();
+        if std::mem::replace(&mut self.poisonings, poisonings) == poisonings {
+            return;
+        }
+        for function in 0..self.fabric.functions.len() as FunctionId {
+            if self.fabric.get(function).is_some_and(|port| port.memory.poisoned()) {
+                self.fault_all(function, &Breach::MemoryTaken);
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! All functions, and what the switch between them has learned.
+
+use super::function::Function;
+use super::orders::FunctionId;
+use crate::counters::FUNCTIONS;
+use crate::memory::Source;
+use crate::port::LONGEST;
+use crate::ring::{Batch, Fault, Room};
+use crate::switch::Learning;
+
+pub struct Fabric {
+    /// By number. One whose frames are being sent is taken out for that time.
+    pub functions: Vec<Option<Box<Function>>>,
+    /// Those that take part in the switch and have a driver.
+    pub members: Vec<FunctionId>,
+    pub learning: Learning,
+    /// Seconds since the start.
+    pub now: u32,
+}
+
+/// Memory that batches use one after the other, so that none is allocated; and the faults that receivers showed meanwhile.
+pub struct Scratch {
+    pub sources: Batch<Source<'static>>,
+    pub room: Room<'static>,
+    pub frame: Vec<u8>,
+    pub faults: Vec<(FunctionId, Fault)>,
+}
+
+impl Fabric {
+    pub fn new() -> Fabric {
+        Fabric {
+            functions: (0..FUNCTIONS).map(|_| None).collect(),
+            members: Vec::new(),
+            learning: Learning::new(FUNCTIONS),
+            now: 0,
+        }
+    }
+
+    pub fn get(&mut self, id: FunctionId) -> Option<&mut Function> {
+        self.functions.get_mut(id as usize)?.as_deref_mut()
+    }
+
+    /// A function came, went, or changed: is it a member still? What was learned of one that is not is forgotten.
+    pub fn review(&mut self, id: FunctionId) {
+        let member = self.get(id).is_some_and(|function| function.fabric && function.ready());
+        match self.members.binary_search(&id) {
+            Err(place) if member => self.members.insert(place, id),
+            Ok(place) if !member => {
+                self.members.remove(place);
+                self.learning.forget(id);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        Scratch { sources: Batch::default(), room: Room::default(), frame: vec![0; LONGEST], faults: Vec::new() }
+    }
+}

@@ -1,0 +1,170 @@
+//! What the worker knows of one function: its memory, queues, representor, and how its port is set.
+
+use std::sync::Arc;
+
+use super::orders::{FunctionId, QueueSetup, Role};
+use crate::counters::{FunctionCounters, Queue as Counter, QUEUES};
+use crate::interrupt::Lines;
+use crate::memory::Table;
+use crate::port::Tap;
+use crate::ring::{Control, Fault, Receive, Split, Transmit};
+use crate::switch::{Rules, Steering};
+
+pub struct Function {
+    pub id: FunctionId,
+    pub lines: Arc<Lines>,
+    pub counters: FunctionCounters,
+    pub memory: Arc<Table>,
+    /// By number.
+    pub queues: Vec<Slot>,
+    pub tap: Option<Tap>,
+    /// Frames wait in the tap until the driver posts buffers.
+    pub starved: bool,
+    pub rules: Rules,
+    pub steering: Steering,
+    pub pairs: u16,
+    pub link: bool,
+    pub fabric: bool,
+    pub frame_limit: usize,
+    /// Queues, by bit, and the tap, that are being polled.
+    pub polled: u128,
+    pub tap_polled: bool,
+    #[cfg(test)]
+    pub panics: bool,
+}
+
+#[derive(Default)]
+pub enum Slot {
+    #[default]
+    Stopped,
+    /// Its ring's memory is unmapped; it goes on when that comes back.
+    Parked(Queue),
+    Running(Queue),
+}
+
+pub enum Queue {
+    Receive(Receive),
+    Transmit(Transmit),
+    Control(Control),
+}
+
+impl Function {
+    pub fn new(id: FunctionId, tap: Option<Tap>, lines: Arc<Lines>, counters: FunctionCounters) -> Function {
+        Function {
+            id,
+            lines,
+            counters,
+            memory: Arc::default(),
+            queues: Vec::new(),
+            tap,
+            starved: false,
+            rules: Rules::open(),
+            steering: Steering::default(),
+            pairs: 1,
+            link: true,
+            fabric: true,
+            frame_limit: usize::MAX,
+            polled: 0,
+            tap_polled: false,
+            #[cfg(test)]
+            panics: false,
+        }
+    }
+
+    /// The place of a queue, made when it is not there; None beyond the last queue that a function can have.
+    pub fn place(&mut self, queue: u16) -> Option<&mut Slot> {
+        let index = usize::from(queue);
+        if index >= QUEUES {
+            return None;
+        }
+        if index >= self.queues.len() {
+            self.queues.resize_with(index + 1, Slot::default);
+        }
+        self.queues.get_mut(index)
+    }
+
+    pub fn running(&mut self, queue: u16) -> Option<&mut Queue> {
+        match self.queues.get_mut(usize::from(queue)) {
+            Some(Slot::Running(queue)) => Some(queue),
+            _ => None,
+        }
+    }
+
+    /// Whether a driver is there to receive.
+    pub fn ready(&self) -> bool {
+        matches!(self.queues.first(), Some(Slot::Running(Queue::Receive(_))))
+    }
+
+    /// Whether the ring of the first receive queue is out of reach for a moment.
+    pub fn parked(&self) -> bool {
+        matches!(self.queues.first(), Some(Slot::Parked(_)))
+    }
+
+    /// The driver is gone: what it had set returns to how it was before.
+    pub fn stop_all(&mut self) {
+        self.queues.clear();
+        self.polled = 0;
+        self.starved = false;
+        self.pairs = 1;
+        self.steering = Steering::default();
+    }
+
+    /// Takes a new table; queues whose rings are not in it wait until one comes in which they are.
+    pub fn set_memory(&mut self, table: Arc<Table>) {
+        for slot in &mut self.queues {
+            *slot = match std::mem::take(slot) {
+                Slot::Stopped => Slot::Stopped,
+                Slot::Parked(queue) | Slot::Running(queue) => queue.moved(&table),
+            };
+        }
+        self.memory = table;
+    }
+}
+
+impl Queue {
+    pub fn new(setup: &QueueSetup, table: &Table, first_ticket: u64) -> Result<Queue, Fault> {
+        Ok(match setup.role {
+            Role::Receive => Queue::Receive(Receive::new(setup, table)?),
+            Role::Transmit => Queue::Transmit(Transmit::new(setup, table)?),
+            Role::Control => Queue::Control(Control::new(setup, table, first_ticket)?),
+        })
+    }
+
+    pub fn ring(&mut self) -> &mut Split {
+        match self {
+            Queue::Receive(queue) => queue.ring(),
+            Queue::Transmit(queue) => queue.ring(),
+            Queue::Control(queue) => queue.ring(),
+        }
+    }
+
+    pub fn set_vector(&mut self, vector: u16) {
+        match self {
+            Queue::Receive(queue) => queue.vector = vector,
+            Queue::Transmit(queue) => queue.vector = vector,
+            Queue::Control(queue) => queue.vector = vector,
+        }
+    }
+
+    fn moved(mut self, table: &Table) -> Slot {
+        self.ring().detach();
+        match self.ring().attach(table) {
+            Ok(()) => Slot::Running(self),
+            Err(_) => Slot::Parked(self),
+        }
+    }
+}
+
+/// A batch of a queue was flushed: counts it, and interrupts the driver when it wants that.
+pub fn conclude(lines: &Lines, counters: &FunctionCounters, queue: u16, vector: u16, flushed: (u16, bool)) {
+    let (count, wanted) = flushed;
+    if count == 0 {
+        return;
+    }
+    let counters = counters.queue(queue);
+    counters.add(Counter::Batches, 1);
+    counters.add(Counter::ReceivedDesc, u64::from(count));
+    counters.add(Counter::CompletedDesc, u64::from(count));
+    let interrupted = wanted && lines.signal_queue(vector);
+    counters.add(if interrupted { Counter::Interrupts } else { Counter::SuppressedInterrupts }, 1);
+}

@@ -1,0 +1,128 @@
+//! Orders, carried out.
+
+use std::sync::Arc;
+
+use super::engine::Engine;
+use super::function::{Function, Queue, Slot};
+use super::orders::{FunctionId, Order, QueueSetup, Receipt};
+use crate::counters::{FUNCTIONS, FunctionCounters};
+use crate::interrupt::Lines;
+use crate::memory::Table;
+use crate::port::Tap;
+use crate::switch::Rules;
+
+impl Engine {
+    pub fn obey(&mut self, order: Order) {
+        match order {
+            Order::AddFunction { function, representor, lines, counters } => {
+                self.add(function, representor.map(Tap::new), lines, counters);
+            }
+            Order::RemoveFunction { function, done } => self.remove(function, &done),
+            Order::SetMemory { function, table, done } => self.set_memory(function, table, &done),
+            Order::StartQueue { function, setup } => self.start(function, &setup),
+            Order::StopQueue { function, queue, done } => self.stop(function, queue, &done),
+            Order::StopAll { function, done } => {
+                self.change(function, Function::stop_all);
+                self.fabric.review(function);
+                self.readable(function);
+                receipt(&done);
+            }
+            Order::SetVector { function, queue, vector } => self.change(function, |port| {
+                if let Some(Slot::Running(queue) | Slot::Parked(queue)) = port.queues.get_mut(usize::from(queue)) {
+                    queue.set_vector(vector);
+                }
+            }),
+            Order::SetFilter { function, filter } => self.change(function, |port| port.rules = Rules::new(filter)),
+            Order::SetPairs { function, pairs } => self.change(function, |port| port.pairs = pairs.max(1)),
+            Order::SetLink { function, up } => self.change(function, |port| port.link = up),
+            Order::SetFabric { function, on } => {
+                self.change(function, |port| port.fabric = on);
+                self.fabric.review(function);
+            }
+            Order::SetFrameLimit { function, octets } => self.change(function, |port| port.frame_limit = octets),
+            Order::Kick { function, queue } => self.doorbell(function, queue),
+            Order::Complete { function, queue, ticket, reply } => self.complete(function, queue, ticket, reply),
+        }
+    }
+
+    fn add(&mut self, function: FunctionId, tap: Option<Tap>, lines: Arc<Lines>, counters: FunctionCounters) {
+        if function as usize >= FUNCTIONS {
+            return log::error!("function {function} cannot be: the last one is {}", FUNCTIONS - 1);
+        }
+        if let Some(Err(error)) = tap.as_ref().map(|tap| self.watch(function, std::os::fd::AsFd::as_fd(tap))) {
+            log::error!("function {function}: its representor cannot be watched, so nothing comes from it: {error}");
+        }
+        let port = Function::new(function, tap, lines, counters);
+        self.fabric.functions[function as usize] = Some(Box::new(port));
+        self.fabric.review(function);
+        self.readable(function);
+    }
+
+    fn remove(&mut self, function: FunctionId, done: &Receipt) {
+        if let Some(port) = self.fabric.functions.get_mut(function as usize) {
+            *port = None;
+            self.fabric.review(function);
+        }
+        receipt(done);
+    }
+
+    fn set_memory(&mut self, function: FunctionId, table: Arc<Table>, done: &Receipt) {
+        self.change(function, |port| port.set_memory(table));
+        self.check_queues(function);
+        receipt(done);
+    }
+
+    fn start(&mut self, function: FunctionId, setup: &QueueSetup) {
+        let tickets = self.tickets;
+        let Some(port) = self.fabric.get(function) else { return };
+        let queue = Queue::new(setup, &port.memory, tickets);
+        port.polled &= !(1u128.checked_shl(u32::from(setup.queue)).unwrap_or(0));
+        match (queue, port.place(setup.queue)) {
+            (Ok(mut queue), Some(slot)) => {
+                queue.ring().suppress();
+                *slot = Slot::Running(queue);
+                self.check_queues(function);
+            }
+            (Err(fault), Some(_)) => self.fault(function, fault),
+            (_, None) => log::error!("function {function}: there is no queue {}", setup.queue),
+        }
+    }
+
+    fn stop(&mut self, function: FunctionId, queue: u16, done: &Receipt) {
+        self.change(function, |port| {
+            if let Some(slot) = port.queues.get_mut(usize::from(queue)) {
+                *slot = Slot::Stopped;
+                port.polled &= !(1 << queue);
+            }
+        });
+        self.settle(function);
+        receipt(done);
+    }
+
+    /// Queues started, or came back: whatever waits in their rings is seen to, as if they had been notified.
+    fn check_queues(&mut self, function: FunctionId) {
+        let Some(port) = self.fabric.get(function) else { return };
+        for queue in 0..port.queues.len() as u16 {
+            match self.fabric.get(function).and_then(|port| port.running(queue)) {
+                Some(Queue::Transmit(_)) => self.poll_queue(function, queue),
+                Some(Queue::Control(ring)) => match ring.kept() {
+                    Some((ticket, reply)) => self.complete(function, queue, ticket, reply),
+                    None => self.command(function, queue),
+                },
+                _ => {}
+            }
+        }
+        self.settle(function);
+    }
+
+    fn change(&mut self, function: FunctionId, change: impl FnOnce(&mut Function)) {
+        if let Some(port) = self.fabric.get(function) {
+            change(port);
+        }
+    }
+}
+
+/// The one who waits may have given up.
+fn receipt(done: &Receipt) {
+    let _ = done.send(());
+}

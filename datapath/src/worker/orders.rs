@@ -1,0 +1,79 @@
+//! What the pump asks of the worker, and what the worker tells the pump. The worker alone owns rings and ports; the pump
+//! alone owns sockets and mappings. They share nothing that is written by both but atomics.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use crate::counters::FunctionCounters;
+use crate::interrupt::Lines;
+use crate::memory::Table;
+
+/// 0..1023, chosen by the controller.
+pub type FunctionId = u32;
+
+/// Fired by the worker when an order is carried out and nothing of the former state is touched any more.
+pub type Receipt = SyncSender<()>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Receive,
+    Transmit,
+    Control,
+}
+
+/// A virtqueue as the driver set it up. Nothing in it has been checked against memory yet: the worker does.
+#[derive(Clone, Debug)]
+pub struct QueueSetup {
+    pub queue: u16,
+    pub role: Role,
+    pub size: u32,
+    pub descriptor: u64,
+    pub driver: u64,
+    pub device: u64,
+    pub header: usize,
+    pub mergeable: bool,
+    pub event_index: bool,
+    pub indirect: bool,
+    pub vector: u16,
+    pub position: u16,
+}
+
+#[derive(Clone, Debug)]
+pub struct Filter {
+    pub promiscuous: bool,
+    pub all_multicast: bool,
+    pub all_unicast: bool,
+    pub no_multicast: bool,
+    pub no_unicast: bool,
+    pub no_broadcast: bool,
+    pub addresses: Vec<[u8; 6]>,
+    pub vlans: Option<Box<[u8; 512]>>,
+}
+
+pub enum Order {
+    AddFunction { function: FunctionId, representor: Option<OwnedFd>, lines: Arc<Lines>, counters: FunctionCounters },
+    RemoveFunction { function: FunctionId, done: Receipt },
+    /// A new memory table; once the receipt has fired the worker holds no reference to the former one.
+    SetMemory { function: FunctionId, table: Arc<Table>, done: Receipt },
+    StartQueue { function: FunctionId, setup: QueueSetup },
+    StopQueue { function: FunctionId, queue: u16, done: Receipt },
+    StopAll { function: FunctionId, done: Receipt },
+    SetVector { function: FunctionId, queue: u16, vector: u16 },
+    SetFilter { function: FunctionId, filter: Filter },
+    SetPairs { function: FunctionId, pairs: u16 },
+    SetLink { function: FunctionId, up: bool },
+    SetFabric { function: FunctionId, on: bool },
+    SetFrameLimit { function: FunctionId, octets: usize },
+    Kick { function: FunctionId, queue: u16 },
+    /// The answer to a `Notice::Command`: written to the chain, which is then used.
+    Complete { function: FunctionId, queue: u16, ticket: u64, reply: Vec<u8> },
+}
+
+/// What the worker tells the pump (through a channel and an eventfd).
+pub enum Notice {
+    /// A chain of a control virtqueue is there; the queue waits for `Order::Complete` before it takes the next.
+    Command { function: FunctionId, queue: u16, ticket: u64, data: Vec<u8>, room: usize },
+    /// The driver broke a rule; the queue is stopped already.
+    Fault { function: FunctionId, queue: u16, cause: String },
+}

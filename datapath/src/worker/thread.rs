@@ -1,0 +1,90 @@
+//! The worker's loop.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+
+use super::doorbells::Doorbells;
+use super::engine::Engine;
+use super::orders::{FunctionId, Order};
+use super::pace::Pace;
+
+/// Beyond every function's number.
+const WAKE: u64 = u64::MAX;
+/// How often taps are asked while queues are being polled.
+const GLANCE: Duration = Duration::from_micros(10);
+
+pub struct Thread {
+    engine: Engine,
+    orders: Receiver<Order>,
+    doorbells: Arc<Doorbells>,
+    pace: Pace,
+    start: Instant,
+    glanced: Duration,
+}
+
+impl Thread {
+    pub fn new(engine: Engine, orders: Receiver<Order>, doorbells: Arc<Doorbells>) -> io::Result<Thread> {
+        epoll::add(engine.epoll(), &*doorbells, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        Ok(Thread { engine, orders, doorbells, pace: Pace::default(), start: Instant::now(), glanced: Duration::ZERO })
+    }
+
+    /// Works until the orders' channel is closed.
+    pub fn run(&mut self) {
+        while self.attend() {
+            if self.engine.idle() {
+                self.sleep();
+                continue;
+            }
+            let now = self.start.elapsed();
+            if now.saturating_sub(self.glanced) >= GLANCE {
+                self.glanced = now;
+                self.ports(Some(Duration::ZERO));
+            }
+            self.engine.turn(now);
+        }
+    }
+
+    /// Takes orders and doorbells. False when no more orders can come.
+    fn attend(&mut self) -> bool {
+        let Thread { engine, doorbells, orders, .. } = self;
+        engine.check_memory();
+        let mut rung = Vec::new();
+        let ordered = doorbells.take(|function, queue| rung.push((function, queue)));
+        let alive = !ordered || obey_all(engine, orders);
+        rung.into_iter().for_each(|(function, queue)| engine.doorbell(function, queue));
+        alive
+    }
+
+    fn sleep(&mut self) {
+        if !self.doorbells.asleep() {
+            return;
+        }
+        let before = self.start.elapsed();
+        self.ports(None);
+        self.doorbells.awake();
+        self.engine.patience = self.pace.slept(self.start.elapsed().saturating_sub(before));
+    }
+
+    /// Looks, or waits, for events of taps and for a wake.
+    fn ports(&mut self, timeout: Option<Duration>) {
+        let mut events = [const { std::mem::MaybeUninit::uninit() }; 64];
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let Ok((events, _)) = epoll::wait(self.engine.epoll(), &mut events, timeout.as_ref()) else { return };
+        let ready: Vec<u64> = events.iter().map(|event| event.data.u64()).collect();
+        ready.into_iter().filter(|number| *number != WAKE).for_each(|number| self.engine.readable(number as FunctionId));
+    }
+}
+
+fn obey_all(engine: &mut Engine, orders: &Receiver<Order>) -> bool {
+    loop {
+        match orders.try_recv() {
+            Ok(order) => engine.obey(order),
+            Err(TryRecvError::Empty) => return true,
+            Err(TryRecvError::Disconnected) => return false,
+        }
+    }
+}

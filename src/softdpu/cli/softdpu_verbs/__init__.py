@@ -1,0 +1,32 @@
+"""The verbs of softdpu, a file each: ``declare`` its options, ``run`` it. Their order here is that of the help."""
+
+from argparse import ArgumentParser, Namespace
+from types import ModuleType
+from typing import Protocol, cast
+
+from softdpu.cli.softdpu_verbs import docs, explain, host, lab, power_cycle, qemu_args, stop
+from softdpu.controller.root import Root
+
+
+class Verb(Protocol):
+    """A verb's module."""
+
+    HELP: str
+
+    def declare(self, parser: ArgumentParser) -> None:
+        """Add its options."""
+
+    def run(self, options: Namespace, root: Root) -> int:
+        """Do it; returns the exit status. A refusal is an exception whose text is the sentence."""
+
+
+MODULES: dict[str, ModuleType] = {
+    "lab": lab,
+    "power-cycle": power_cycle,
+    "host": host,
+    "stop": stop,
+    "qemu-args": qemu_args,
+    "explain": explain,
+    "docs": docs,
+}
+VERBS = {name: cast("Verb", module) for name, module in MODULES.items()}

@@ -1,0 +1,25 @@
+"""virtnet debug: what helps to find out why. Its commands may change."""
+
+from argparse import ArgumentParser, Namespace
+
+from softdpu.api.client import Client
+from softdpu.cli.devices import DEVICE, add_device
+from softdpu.cli.process import Exit
+from softdpu.cli.reply import fields, show
+
+HELP = "For debug purpose, cmds can be changed without notice"
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Its commands."""
+    what = parser.add_subparsers(dest="what", required=True, metavar="{explain,metrics}")
+    add_device(what.add_parser("explain", help="the feature negotiation of a device, bit by bit"))
+    what.add_parser("metrics", help="every counter, as Prometheus reads it")
+
+
+def run(options: Namespace, client: Client) -> int:
+    """Prints JSON for explain, text for metrics."""
+    if options.what == "explain":
+        return show(client.get("/v1/explain", fields(options, *DEVICE)))
+    print(client.text("/metrics"), end="")
+    return Exit.SUCCESS

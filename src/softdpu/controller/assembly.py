@@ -1,0 +1,112 @@
+"""The parts of a controller put together, started and ended in order."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+
+from softdpu.api import server as http
+from softdpu.controller import errors
+from softdpu.controller import configuration
+from softdpu.controller.hosts import Hosts
+from softdpu.controller.lifecycle import Lifecycle
+from softdpu.controller.limits import Limits
+from softdpu.controller.plug import Plugger
+from softdpu.controller.root import Root
+from softdpu.controller.service import Controller
+from softdpu.datapath import process
+from softdpu.datapath.client import DatapathLink
+from softdpu.datapath.messages import Destroy, Shutdown
+from softdpu.fabric.masters import Masters
+from softdpu.firmware import Firmware
+from softdpu.firmware.rules import scalable_function_shortage
+
+log = logging.getLogger("softdpu")
+
+
+class Assembly:
+    """One controller of one root."""
+
+    def __init__(self, root: Root, netns: str | None, leave: Callable[[str], None]) -> None:
+        self.root = root
+        self.leave = leave
+        self.firmware = Firmware.load(root.path)
+        if not self.firmware.current["VIRTIO_NET_EMULATION_ENABLE"]:
+            raise errors.EmulationDisabled
+        self.configuration = _configuration(root, self.firmware)
+        ports = {name: port for port, name in enumerate(self.configuration.ib_devices)}
+        self.limits = Limits(self.firmware.current, ports)
+        self.life = Lifecycle(root, netns)
+        self.hosts = Hosts(root, self.life)
+        self.plugger = Plugger(self.life, self.hosts, self.limits)
+        self.controller = Controller(self.life, self.hosts, self.plugger, self.limits, leave)
+        self.masters = Masters(netns, self._master_changed)
+        self.server: http.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Join the datapath first: guests may wait for answers."""
+        await self._join()
+        await self.plugger.bring_up(self.configuration.static_pf.mac_base, self.configuration.static_pf.features or 0)
+        await self.masters.start()
+        await self.hosts.start()
+        self.server = await http.start(self.controller, self.root.api)
+        self.controller.live_update.finish()
+        if shortage := scalable_function_shortage(self.firmware.current):
+            log.warning("%s", shortage)
+        log.info("serving the root %s: %d devices", self.root.path, len(self.life.devices))
+
+    async def _join(self) -> None:
+        socket, fresh = await process.join(self.root.datapath, self.root.datapath_log)
+        link = DatapathLink(socket, self.life.answer, self._datapath_gone)
+        self.life.link = link
+        attached = await link.attach()
+        strangers = [function.function for function in attached if not self.life.adopt(function)]
+        link.serve()
+        for function in strangers:
+            await link.ask(Destroy(link.ticket(), function))
+        await self.life.look_up_representors()
+        log.info("datapath %d %s, %d functions", link.pid, "started" if fresh else "joined", len(attached))
+
+    def _datapath_gone(self) -> None:
+        """It never ends by itself while a controller is there. A fresh controller makes everything anew."""
+        log.error("the datapath has gone: everything starts afresh; a guest that used a device must be restarted.")
+        self.life.link = None
+        self.leave("restart")
+
+    def _master_changed(self, name: str, enslaved: bool) -> None:
+        self._later(self.life.set_fabric(name, on=not enslaved))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def end(self, how: str) -> None:
+        """Leave; the datapath goes too when it was told to, or when nobody uses it."""
+        if self.server is not None:
+            await self.server.stop()
+        await self.hosts.close()
+        await self.masters.stop()
+        link = self.life.link
+        if link is None:
+            return
+        used = [d.name for d in self.life.devices.values() if d.connected]
+        if how == "power-cycle":
+            self.firmware.power_cycle()
+        elif how == "stop" or (how == "leave" and not used):
+            for device in list(self.life.devices.values()):
+                self.root.export(device.record.vuid).unlink(missing_ok=True)
+            await link.ask(Shutdown(link.ticket()))
+        elif how == "leave":
+            log.info("leaving; the datapath (pid %d) serves on: %s. softdpu stop ends it.", link.pid, ", ".join(used))
+        link.close()
+
+
+def _configuration(root: Root, firmware: Firmware) -> configuration.Configuration:
+    """virtnet.conf; what is wrong in it is named in the log and has its default."""
+    reading = configuration.read(root.configuration, firmware.current["VIRTIO_NET_EMULATION_NUM_VF"])
+    for mistake in reading.mistakes:
+        log.error("%s: %s", root.configuration, mistake)
+    for warning in reading.warnings:
+        log.warning("%s: %s", root.configuration, warning)
+    return reading.configuration

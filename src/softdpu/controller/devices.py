@@ -1,0 +1,138 @@
+"""One device of the DPU: who it is, its function, and its answers to what the datapath asks."""
+
+import asyncio
+import errno
+import logging
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from softdpu.controller.identity import Bdf
+from softdpu.datapath.client import Request
+from softdpu.datapath.messages import Access, Answer, Command, Event
+from softdpu.net.device import Function
+from softdpu.net.state import FunctionState
+from softdpu.virtio.outcome import Effects
+
+Kind: TypeAlias = Literal["static PF", "hotplug PF", "VF"]
+log = logging.getLogger("softdpu.device")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a host took the device: the host's name, its id there, and the bus it is on."""
+
+    host: str
+    device_id: str
+    bus: str
+
+
+class Record(msgspec.Struct, frozen=True):
+    """All that is needed to have the device again: kept by the datapath, sent with each change."""
+
+    kind: Kind
+    pf_id: int
+    vf_id: int | None
+    slot: int  # hot-plug slot, or number of the static PF
+    vuid: str
+    ib_device: str
+    port: int
+    sf_num: int
+    representor: str
+    bdf: Bdf
+    max_queues: int
+    place: Place | None
+    function: FunctionState
+
+
+class Device:
+    """A device that the datapath serves as function ``number``."""
+
+    def __init__(self, number: int, record: Record, function: Function) -> None:
+        self.number = number
+        self.record = record
+        self.function = function
+        self.connected = False
+        self.peer = ""  # who is connected, as the datapath names it
+        self.ifindex = 0
+        self.seen = asyncio.Event()  # the host's operating system has enabled the function
+        self._sent = b""
+
+    @classmethod
+    def restored(cls, number: int, state: bytes, connected: bool) -> "Device":
+        """The device whose last state the datapath kept. Raises msgspec.ValidationError when it is not one."""
+        record = msgspec.msgpack.decode(state, type=Record)
+        device = cls(number, record, Function.restore(record.function))
+        device.connected = connected
+        device._sent = state
+        return device
+
+    @property
+    def name(self) -> str:
+        """How the log names the device."""
+        return self.record.vuid
+
+    def identity(self, **changes: object) -> None:
+        """Change what the record says beside the function's state."""
+        self.record = msgspec.structs.replace(self.record, **changes)
+
+    def state(self) -> bytes:
+        """The whole device, encoded."""
+        self.record = msgspec.structs.replace(self.record, function=self.function.state)
+        return msgspec.msgpack.encode(self.record)
+
+    def changed_state(self) -> bytes | None:
+        """The state if it differs from what was sent last, and remember it as sent."""
+        state = self.state()
+        if state == self._sent:
+            return None
+        self._sent = state
+        return state
+
+    def answer(self, request: Request) -> Answer:
+        """What the function says to a request of the datapath. Never raises: our own mistake costs this device only."""
+        try:
+            data, effects = self._ask(request)
+        except Exception:
+            log.exception("%s: the device model failed at %r", self.name, request)
+            return Answer(self.number, request.request, errno.EIO, b"", None, ())
+        self.note(effects)
+        return Answer(self.number, request.request, 0, data, self.changed_state(), effects.items)
+
+    def _ask(self, request: Request) -> tuple[bytes, Effects]:
+        match request:
+            case Access(write=True):
+                effects = self.function.write(request.region, request.offset, request.data)
+                if self.function.decoding:
+                    self.seen.set()
+                return b"", effects
+            case Access():
+                return self.function.read(request.region, request.offset, request.size, request.isr)
+            case Command():
+                return self.function.command(request.queue, request.data, request.room)
+            case Event():
+                return b"", self._event(request)
+
+    def _event(self, event: Event) -> Effects:
+        match event.kind:
+            case "connected":
+                self.connected, self.peer = True, event.cause
+                log.info("%s: a VMM connected (%s)", self.name, event.cause or "unknown")
+                return Effects()
+            case "disconnected":
+                self.connected, self.peer = False, ""
+                self.seen.clear()
+                log.info("%s: the VMM has gone (%s)", self.name, event.cause or "it closed the socket")
+                return self.function.disconnected()
+            case "reset":
+                return self.function.reset()
+            case "queue_fault":
+                log.warning("%s: queue %d stopped: %s", self.name, event.queue, event.cause)
+                return self.function.queue_fault(event.queue, event.cause)
+            case "peer_fault":
+                log.warning("%s: the VMM broke the protocol: %s", self.name, event.cause)
+                return Effects()
+
+    def note(self, effects: Effects) -> None:
+        """Put what the function has to say into the log."""
+        for entry in effects.log:
+            log.log(logging.getLevelName(entry.level.upper()), "%s: %s", self.name, entry.text)

@@ -1,0 +1,198 @@
+"""The hosts that the operator attached: QEMU machines into which the DPU plugs its functions."""
+
+import asyncio
+import errno
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from softdpu.controller import identity
+from softdpu.controller.devices import Device, Place
+from softdpu.controller.errors import OperatorError
+from softdpu.controller.lifecycle import Lifecycle
+from softdpu.controller.root import Root
+from softdpu.host.choice import choose
+from softdpu.host.errors import HostError
+from softdpu.host.interface import Back, Gone, HostEvent, MigrationCancelled, Removed
+from softdpu.host.qemu import QemuHost
+from softdpu.pci.windows import NoIoWindow
+
+log = logging.getLogger("softdpu.hosts")
+
+
+class Hosts:
+    """Attached hosts by name; remembered in a file, so that a controller that starts anew finds them."""
+
+    def __init__(self, root: Root, life: Lifecycle) -> None:
+        self._file = root.hosts
+        self._life = life
+        self._hosts: dict[str, QemuHost] = {}
+
+    # ---- coming and going
+
+    async def start(self) -> None:
+        """Attach again what was attached before; one that is not there now is looked for until it is detached."""
+        for name, qmp in self._remembered().items():
+            await self._keep(QemuHost(Path(qmp), name))
+
+    async def attach(self, qmp: str, name: str | None) -> dict[str, Any]:
+        """Connect to a QEMU. Raises OperatorError when it is not there or cannot take our devices."""
+        name = name or f"host{identity.lowest_free(self._numbers())}"
+        host = QemuHost(Path(qmp), name)
+        with as_operator_error():
+            await host.attach()
+            await host.check()
+        if name in self._hosts:
+            await self.detach(name)
+        await self._keep(host)
+        self._remember()
+        return await self._show(host)
+
+    async def _keep(self, host: QemuHost) -> None:
+        self._hosts[host.name] = host
+        await host.start(lambda event: self._heard(host.name, event))
+        log.info("host %s: %s at %s", host.name, f"QEMU {host.version}" if host.connected else "not there yet", host.path)
+
+    def _numbers(self) -> list[int]:
+        return [int(name[4:]) for name in self._hosts if name.startswith("host") and name[4:].isdecimal()]
+
+    def _heard(self, name: str, event: HostEvent) -> None:
+        match event:
+            case Gone():
+                log.info("host %s: QEMU has gone", name)
+                self._unplaced(name, None)
+            case Removed(device_id=device_id):
+                log.info("host %s: %s left", name, device_id)
+                self._unplaced(name, device_id)
+            case MigrationCancelled(sentence=sentence):
+                log.warning("host %s: %s", name, sentence)
+            case Back():
+                log.info("host %s: QEMU is there", name)
+
+    def _unplaced(self, name: str, device_id: str | None) -> None:
+        for device in self._life.devices.values():
+            place = device.record.place
+            if place is not None and place.host == name and device_id in (None, place.device_id):
+                device.identity(place=None)
+
+    async def detach(self, name: str) -> None:
+        """Forget a host; what is plugged into it stays there."""
+        host = self._hosts.pop(name, None)
+        if host is None:
+            raise self._unknown(name)
+        await host.close()
+        self._remember()
+
+    async def close(self) -> None:
+        """Leave all hosts, and keep them remembered."""
+        for host in self._hosts.values():
+            await host.close()
+
+    def _unknown(self, name: str) -> OperatorError:
+        there = ", ".join(self._hosts) or "none"
+        return OperatorError(
+            errno.ENODEV,
+            f"there is no host {name}; attached hosts: {there}. softdpu host attach QMP_SOCKET --name {name}.",
+        )
+
+    def _remembered(self) -> dict[str, str]:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, str])
+        except (OSError, msgspec.MsgspecError):
+            return {}
+
+    def _remember(self) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_bytes(msgspec.json.encode({name: str(host.path) for name, host in self._hosts.items()}))
+
+    # ---- devices
+
+    async def choose(self, name: str | None, transitional: bool) -> str | None:
+        """The host for a new device: the one named, else the first with a free port; None when none is attached.
+
+        Raises OperatorError when there is no room for such a device.
+        """
+        if name is not None and name not in self._hosts:
+            raise self._unknown(name)
+        refusals = []
+        for host in [self._hosts[name]] if name is not None else self._hosts.values():
+            try:
+                await host.check()
+                choose(host.name, await host.topology(), transitional=transitional, without=frozenset())
+            except (HostError, NoIoWindow) as error:
+                refusals.append(error)
+            else:
+                return host.name
+        if refusals:
+            raise OperatorError(refusals[0].errno, str(refusals[0])) from refusals[0]
+        return None
+
+    async def plug(self, name: str, device: Device, socket: Path) -> Place:
+        """Plug a device into a host. Raises OperatorError."""
+        config = device.function.state.config
+        device_id = f"{device.record.vuid}-{secrets.token_hex(3)}"
+        with as_operator_error():
+            placement = await self._hosts[name].plug(
+                socket, device_id, transitional=config.layout != "modern", vectors=config.vectors
+            )
+        if placement.caution:
+            log.info("%s: %s", device.name, placement.caution)
+        return Place(host=name, device_id=device_id, bus=placement.bus)
+
+    async def address(self, place: Place) -> identity.Bdf | None:
+        """Where the guest sees a device, when QEMU knows."""
+        host = self._hosts.get(place.host)
+        if host is None:
+            return None
+        with as_operator_error():
+            text = await host.address(place.device_id)
+        return identity.Bdf.parse(text) if text else None
+
+    async def unplug(self, place: Place, vectors: int) -> None:
+        """Ask the guest to let go of a device. Raises OperatorError when it does not, or when that would end the VM."""
+        host = self._hosts.get(place.host)
+        if host is None:
+            raise OperatorError(
+                errno.ENODEV,
+                f"the device is in host {place.host}, which is not attached: softdpu host attach QMP_SOCKET "
+                f"--name {place.host}, then unplug it.",
+            )
+        with as_operator_error():
+            await host.unplug(place.device_id, vectors=vectors)
+
+    async def listing(self) -> list[dict[str, Any]]:
+        """Every host."""
+        return list(await asyncio.gather(*(self._show(host) for host in self._hosts.values())))
+
+    async def _show(self, host: QemuHost) -> dict[str, Any]:
+        shown: dict[str, Any] = {"name": host.name, "qmp": str(host.path), "qemu": host.version or "not there"}
+        if host.connected:
+            with as_operator_error():
+                budget = await host.budget()
+            shown["io_windows"] = budget.arithmetic()
+            shown["ports"] = {share.bridge: share.reason for share in budget.shares}
+        return shown
+
+
+@contextmanager
+def as_operator_error() -> Iterator[None]:
+    """What a host says is wrong, as an error of the operator's interface."""
+    try:
+        yield
+    except (HostError, NoIoWindow) as error:
+        raise OperatorError(error.errno, str(error)) from error
+
+
+def check_surprise(device: Device) -> None:
+    """Whether a device may be pulled from a VMM that is not attached. Raises OperatorError when that ends the VM."""
+    if "qemu" in device.peer:
+        raise OperatorError(
+            errno.EBUSY,
+            f"{device.name} is in a QEMU that is not attached ({device.peer}), and its guest would be left with a dead "
+            "device: attach it (softdpu host attach QMP_SOCKET), or shut it down first.",
+        )

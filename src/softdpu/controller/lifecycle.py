@@ -1,0 +1,204 @@
+"""How a device comes to be and goes: representor, socket, function in the datapath; all of it or nothing."""
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Awaitable
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from softdpu.controller import identity
+from softdpu.controller.devices import Device, Kind, Record
+from softdpu.controller.errors import OperatorError
+from softdpu.controller.root import SOCKET_PATH_LIMIT, Root
+from softdpu.datapath.client import DatapathError, DatapathLink, Request
+from softdpu.datapath.messages import FUNCTIONS, Answer, Attached, Create, Destroy, Update
+from softdpu.fabric import representor as representors
+from softdpu.fabric.errors import FabricError
+from softdpu.net.device import Function
+from softdpu.net.state import FunctionConfig
+from softdpu.virtio.effects import SetFabric
+from softdpu.virtio.outcome import Effects
+
+log = logging.getLogger("softdpu.lifecycle")
+BACKLOG = 16
+
+
+class Blueprint(msgspec.Struct, frozen=True):
+    """What a new device shall be."""
+
+    kind: Kind
+    pf_id: int
+    slot: int
+    vuid: str
+    bdf: identity.Bdf
+    ib_device: str
+    port: int
+    sf_num: int
+    config: FunctionConfig
+
+
+class Lifecycle:
+    """All devices of the DPU, by the number that the datapath knows them by."""
+
+    def __init__(self, root: Root, netns: str | None) -> None:
+        self.root = root
+        self.netns = netns
+        self.devices: dict[int, Device] = {}
+        self.link: DatapathLink | None = None
+
+    @property
+    def datapath(self) -> DatapathLink:
+        """The datapath; raises OperatorError while there is none."""
+        if self.link is None:
+            raise OperatorError(errno.EAGAIN, "the datapath is being started again: try once more in a second.")
+        return self.link
+
+    def answer(self, request: Request) -> Answer:
+        """The answer of the device that a request is for."""
+        device = self.devices.get(request.function)
+        if device is None:
+            log.error("the datapath asks for function %d, which is not there", request.function)
+            return Answer(request.function, request.request, errno.ENODEV, b"", None, ())
+        return device.answer(request)
+
+    def adopt(self, attached: Attached) -> bool:
+        """Take over a device that the datapath served while no controller was there; False if it is not understood."""
+        try:
+            device = Device.restored(attached.function, attached.state, attached.connected)
+        except (msgspec.MsgspecError, ValueError) as error:
+            log.error("function %d of the running datapath is not understood (%s): closed", attached.function, error)
+            return False
+        self.devices[device.number] = device
+        log.info("%s: taken over, %s", device.name, "a VMM is connected" if device.connected else "no VMM")
+        return True
+
+    async def look_up_representors(self) -> None:
+        """Representors outlive a controller: find those of the devices that were taken over."""
+        for device in list(self.devices.values()):
+            link = await representors.find(device.record.representor, self.netns)
+            device.ifindex = link.ifindex if link else 0
+
+    async def create(self, plan: Blueprint) -> Device:
+        """Bring a device up to the point where a VMM can connect. Raises OperatorError and leaves nothing behind."""
+        if len(self.devices) >= FUNCTIONS:
+            raise OperatorError(errno.ENOSPC, f"all {FUNCTIONS} functions of the DPU are in use: unplug one first.")
+        device = self._draft(plan)
+        path = self.root.export(plan.vuid)
+        with ExitStack() as handed_over, ExitStack() as undo:
+            tap = await self._representor(device.record.representor, plan.config.mtu)
+            handed_over.callback(os.close, tap.fd)
+            device.ifindex = tap.ifindex
+            listener = handed_over.enter_context(listen(path))
+            undo.callback(path.unlink, missing_ok=True)
+            self.devices[device.number] = device
+            undo.callback(self.devices.pop, device.number)
+            await self._hand_over(device, [listener.fileno(), tap.fd])
+            undo.pop_all()
+        log.info("%s: created, served at %s, representor %s", device.name, path, device.record.representor)
+        return device
+
+    async def _representor(self, name: str, mtu: int) -> representors.Representor:
+        try:
+            return await representors.create(name, self.netns, mtu)
+        except FabricError as error:
+            raise OperatorError(error.errno, str(error)) from error
+
+    def _draft(self, plan: Blueprint) -> Device:
+        try:
+            function = Function.create(plan.config)
+        except ValueError as error:
+            raise OperatorError(errno.EINVAL, str(error)) from error
+        record = Record(
+            kind=plan.kind,
+            pf_id=plan.pf_id,
+            vf_id=None,
+            slot=plan.slot,
+            vuid=plan.vuid,
+            ib_device=plan.ib_device,
+            port=plan.port,
+            sf_num=plan.sf_num,
+            representor=identity.representor_name(plan.port, plan.sf_num),
+            bdf=plan.bdf,
+            max_queues=plan.config.queues,
+            place=None,
+            function=function.state,
+        )
+        return Device(identity.lowest_free(self.devices), record, function)
+
+    async def _hand_over(self, device: Device, descriptors: list[int]) -> None:
+        link = self.datapath
+        create = Create(
+            ticket=link.ticket(),
+            function=device.number,
+            description=device.function.description,
+            representor=True,
+            state=device.changed_state() or b"",
+            effects=device.function.start_effects().items,
+        )
+        try:
+            await link.ask(create, descriptors)
+        except DatapathError as error:
+            raise OperatorError(error.errno, f"the datapath does not take {device.name}: {error}.") from error
+
+    async def update(self, device: Device, effects: Effects) -> None:
+        """Tell the datapath what the operator changed."""
+        device.note(effects)
+        link = self.datapath
+        await link.ask(Update(link.ticket(), device.number, device.state(), effects.items))
+
+    async def set_fabric(self, name: str, on: bool) -> None:
+        """The representor of this name joined (on False) or left a bridge: the built-in switch steps back or in."""
+        for device in [d for d in self.devices.values() if d.record.representor == name]:
+            log.info("%s: %s", device.name, "in the built-in switch" if on else f"{name} has a master: it switches now")
+            await self.update(device, Effects(items=(SetFabric(on=on),)))
+
+    async def destroy(self, device: Device) -> None:
+        """Close its sockets, delete its representor, forget it."""
+        link = self.datapath
+        await link.ask(Destroy(link.ticket(), device.number))
+        await self.forget(device)
+
+    async def forget(self, device: Device) -> None:
+        """Remove what is left of a device that the datapath does not serve any more."""
+        self.devices.pop(device.number, None)
+        self.root.export(device.record.vuid).unlink(missing_ok=True)
+        await representors.delete(device.record.representor, self.netns)
+        log.info("%s: gone", device.name)
+
+    async def follow_mtu(self, device: Device) -> None:
+        """The representor's MTU is not below the device's."""
+        await self._quietly(representors.set_mtu(device.record.representor, self.netns, device.function.state.config.mtu))
+
+    async def follow_link(self, device: Device) -> None:
+        """The representor's carrier shows the function's link."""
+        await self._quietly(representors.set_carrier(device.record.representor, self.netns, device.function.state.config.link_up))
+
+    @staticmethod
+    async def _quietly(change: Awaitable[None]) -> None:
+        try:
+            await change
+        except FabricError as error:
+            log.warning("%s", error)
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket at ``path``, readable and writable by its owner alone. Raises OperatorError."""
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
+        raise OperatorError(
+            errno.ENAMETOOLONG,
+            f"the socket path {path} is longer than the {SOCKET_PATH_LIMIT} bytes that unix sockets allow: "
+            "start the controller with a shorter --root.",
+        )
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    listener.listen(BACKLOG)
+    return listener

@@ -1,0 +1,60 @@
+"""What the firmware settings and virtnet.conf allow: how many devices, of which size, on which ports."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from softdpu.controller import errors
+from softdpu.firmware.rules import LEAST_VECTORS, functions, hotplug_places
+
+MOST_QUEUES = 65  # virtqueues of a device: 32 pairs and the control queue
+PORT_ADDRESSES = ("0000:03:00.0", "0000:03:00.1")  # of the network ports, as on the card
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The current firmware settings and the names of the network ports, as the controller needs them."""
+
+    firmware: Mapping[str, int]
+    ports: Mapping[str, int]  # ib device → port number
+
+    @property
+    def hotplug_devices(self) -> int:
+        """How many PFs can be plugged."""
+        return hotplug_places(self.firmware)
+
+    @property
+    def devices(self) -> int:
+        """How many devices there can be in all."""
+        return functions(self.firmware)
+
+    @property
+    def vectors(self) -> int:
+        """MSI-X vectors of a PF."""
+        return max(self.firmware["VIRTIO_NET_EMULATION_NUM_MSIX"], LEAST_VECTORS)
+
+    @property
+    def queues(self) -> int:
+        """The most virtqueues of a device."""
+        return min(self.vectors, MOST_QUEUES)
+
+    @property
+    def manager(self) -> str:
+        """The ib device that manages emulation."""
+        return next(iter(self.ports))
+
+    def port(self, ib_device: str) -> int:
+        """The port that an ib device is. Raises NoSuchIbDevice."""
+        if ib_device not in self.ports:
+            raise errors.NoSuchIbDevice(ib_device, self.ports)
+        return self.ports[ib_device]
+
+    def check_hotplug(self, queues: int, transitional: bool, plugged: int) -> None:
+        """Whether one more device may be plugged. Raises the refusal."""
+        if not self.firmware["PCI_SWITCH_EMULATION_ENABLE"]:
+            raise errors.SwitchDisabled
+        if transitional and not self.firmware["VIRTIO_EMULATION_HOTPLUG_TRANS"]:
+            raise errors.TransitionalDisabled
+        if plugged >= self.hotplug_devices:
+            raise errors.NoPlaceForHotplug(plugged, self.firmware["PCI_SWITCH_EMULATION_NUM_PORT"])
+        if queues > self.queues:
+            raise errors.TooManyQueues(queues, self.vectors, MOST_QUEUES)

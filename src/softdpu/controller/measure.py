@@ -1,0 +1,63 @@
+"""Counters as metrics, and the options that plug a function into a QEMU by hand."""
+
+import json
+from collections.abc import Sequence
+
+from softdpu.api.types import Family, Sample
+from softdpu.controller.devices import Device
+from softdpu.controller.report import enabled
+from softdpu.controller.root import Root
+from softdpu.datapath.client import DatapathLink
+from softdpu.datapath.counters import FUNCTION_COUNTERS, QUEUE_COUNTERS
+
+
+def vfio_user_device(device: Device, root: Root) -> str:
+    """The JSON of QEMU's ``-device`` for a function."""
+    path = str(root.export(device.record.vuid))
+    return json.dumps({"driver": "vfio-user-pci", "socket": {"type": "unix", "path": path}, "id": device.record.vuid})
+
+
+def families(devices: Sequence[Device], link: DatapathLink) -> tuple[Family, ...]:
+    """Every counter of every device, its state, and how many devices there are."""
+    return (
+        Family("softdpu_devices", "Devices of the DPU", "gauge", (), (Sample((), len(devices)),)),
+        Family(
+            "softdpu_device_status",
+            "Device status register",
+            "gauge",
+            ("vuid",),
+            tuple(Sample((d.name,), d.function.status) for d in devices),
+        ),
+        *_function_families(devices, link),
+        *_queue_families(devices, link),
+    )
+
+
+def _function_families(devices: Sequence[Device], link: DatapathLink) -> list[Family]:
+    rows = {d.name: link.function_counters(d.number) for d in devices}
+    return [
+        Family(
+            f"softdpu_{counter}",
+            counter.replace("_", " "),
+            "counter",
+            ("vuid",),
+            tuple(Sample((name,), row[counter]) for name, row in rows.items()),
+        )
+        for counter in FUNCTION_COUNTERS
+    ]
+
+
+def _queue_families(devices: Sequence[Device], link: DatapathLink) -> list[Family]:
+    rows = {
+        (d.name, str(index)): link.queue_counters(d.number, index) for d in devices for index in enabled(d)
+    }
+    return [
+        Family(
+            f"softdpu_queue_{counter}",
+            f"{counter.replace('_', ' ')} of a virtqueue",
+            "counter",
+            ("vuid", "queue"),
+            tuple(Sample(labels, row[counter]) for labels, row in rows.items()),
+        )
+        for counter in QUEUE_COUNTERS
+    ]

@@ -1,0 +1,208 @@
+"""Devices that come and go: static PFs at start, hot plug and unplug, what a restart or a reboot brings back."""
+
+import asyncio
+import errno
+import logging
+from contextlib import AsyncExitStack
+from typing import Any
+
+from softdpu.api.service import SUCCESS
+from softdpu.api.types import Hotplug
+from softdpu.controller import errors, identity, recovery
+from softdpu.controller.devices import Device, Place
+from softdpu.controller.hosts import Hosts, check_surprise
+from softdpu.controller.lifecycle import Blueprint, Lifecycle
+from softdpu.controller.limits import Limits
+from softdpu.net.state import FunctionConfig, Layout
+from softdpu.virtio.outcome import Effects
+
+log = logging.getLogger("softdpu.plug")
+SEEN_WITHIN = 5.0  # seconds that a host gets to enable a device before hotplug returns all the same
+GONE_WITHIN = 5.0  # seconds that a VMM gets to close its socket after the guest let go
+STATIC_QUEUES = 3
+STATIC_QUEUE_SIZE = 256
+DEFAULT_MTU = 1500
+SPEED = 25000  # Mb/s, what the product reports
+
+
+class Plugger:
+    """Creates and removes devices; the caller sees to it that only one change is made at a time."""
+
+    def __init__(self, life: Lifecycle, hosts: Hosts, limits: Limits) -> None:
+        self.life = life
+        self.hosts = hosts
+        self.limits = limits
+        self.serial = identity.board(life.root.path)
+
+    # ---- what is there from power-on
+
+    async def bring_up(self, mac_base: bytes | None, features: int) -> None:
+        """Static PFs of the firmware, and hotplug PFs of the recovery files, that are not there already."""
+        there = {device.record.vuid for device in self.life.devices.values()}
+        files = recovery.read_all(self.life.root.recovery)
+        for number in range(self.limits.firmware["VIRTIO_NET_EMULATION_NUM_PF"]):
+            plan = self.static_plan(number, mac_base, features, files.get(identity.static_vuid(self.serial, number)))
+            if plan.vuid not in there:
+                recovery.write(self.life.root.recovery, await self.life.create(plan))
+        for vuid, file in files.items():
+            if vuid not in there and file.device_type == "hotplug":
+                await self._recover(vuid, file)
+
+    def static_plan(
+        self, number: int, mac_base: bytes | None, features: int, file: recovery.RecoveryFile | None
+    ) -> Blueprint:
+        """Static PF ``number``; what the operator changed in it is in its recovery file."""
+        vuid = identity.static_vuid(self.serial, number)
+        mac = identity.mac_from(mac_base, number) if mac_base else identity.mac_of(vuid)
+        layout: Layout = "transitional" if self.limits.firmware["VIRTIO_NET_EMULATION_PF_PCI_LAYOUT"] else "modern"
+        return Blueprint(
+            kind="static PF",
+            pf_id=number,
+            slot=number,
+            vuid=vuid,
+            bdf=identity.static_bdf(number),
+            ib_device=self.limits.manager,
+            port=0,
+            sf_num=identity.FIRST_SF["static PF"] + number,
+            config=FunctionConfig(
+                layout=layout,
+                mac=bytes.fromhex(file.mac.replace(":", "")) if file else mac,
+                mtu=file.mtu if file else DEFAULT_MTU,
+                queues=min(STATIC_QUEUES, self.limits.queues),
+                queue_size=STATIC_QUEUE_SIZE,
+                vectors=self.limits.vectors,
+                features=features,
+                speed=SPEED,
+            ),
+        )
+
+    async def _recover(self, vuid: str, file: recovery.RecoveryFile) -> None:
+        plan = Blueprint(
+            kind="hotplug PF",
+            pf_id=file.pf_id,
+            slot=identity.Bdf.from_raw(file.bdf_raw).bus - identity.HOTPLUG_BUS,
+            vuid=vuid,
+            bdf=identity.Bdf.from_raw(file.bdf_raw),
+            ib_device=file.port_ib_dev,
+            port=file.pf_num,
+            sf_num=file.sf_num,
+            config=FunctionConfig(
+                layout="transitional" if file.transitional else "modern",
+                mac=bytes.fromhex(file.mac.replace(":", "")),
+                mtu=file.mtu,
+                queues=file.mq,
+                queue_size=file.max_queue_size,
+                vectors=file.num_msix,
+                features=int(file.features, 16),
+                speed=SPEED,
+            ),
+        )
+        try:
+            await self.life.create(plan)
+        except (errors.OperatorError, ValueError) as error:
+            log.error("%s cannot be recovered: %s", vuid, error)
+
+    # ---- hot plug
+
+    async def hotplug(self, request: Hotplug) -> dict[str, Any]:
+        """A new PF, seen by its host when this returns. Raises OperatorError and leaves nothing behind."""
+        plugged = [d for d in self.life.devices.values() if d.record.kind == "hotplug PF"]
+        self.limits.check_hotplug(request.max_queues, request.legacy, len(plugged))
+        plan = self._plan(request)
+        host = await self.hosts.choose(request.host, transitional=request.legacy)
+        async with AsyncExitStack() as undo:
+            device = await self.life.create(plan)
+            undo.push_async_callback(self.life.destroy, device)
+            recovery.write(self.life.root.recovery, device)
+            undo.callback(recovery.remove, self.life.root.recovery, device.record.vuid)
+            if host is not None:
+                await self._into_host(device, host)
+            undo.pop_all()
+        return self._reply(device)
+
+    async def _into_host(self, device: Device, host: str) -> None:
+        place = await self.hosts.plug(host, device, self.life.root.export(device.record.vuid))
+        device.identity(place=place)
+        try:
+            async with asyncio.timeout(SEEN_WITHIN):
+                await device.seen.wait()
+        except TimeoutError:
+            log.warning("%s: host %s has the device, its operating system has not enabled it yet", device.name, host)
+        if bdf := await self.hosts.address(place):
+            device.identity(bdf=bdf)
+        await self.life.update(device, Effects())
+
+    def _plan(self, request: Hotplug) -> Blueprint:
+        devices = self.life.devices.values()
+        slot = identity.lowest_free(d.record.slot for d in devices if d.record.kind == "hotplug PF")
+        return Blueprint(
+            kind="hotplug PF",
+            pf_id=identity.lowest_free(
+                (d.record.pf_id for d in devices), self.limits.firmware["VIRTIO_NET_EMULATION_NUM_PF"]
+            ),
+            slot=slot,
+            vuid=identity.hotplug_vuid(self.serial, slot),
+            bdf=identity.hotplug_bdf(slot),
+            ib_device=request.ib_device,
+            port=self.limits.port(request.ib_device),
+            sf_num=self._sf(request.sf_num),
+            config=FunctionConfig(
+                layout="transitional" if request.legacy else "modern",
+                mac=request.mac_bytes,
+                mtu=request.mtu,
+                queues=request.max_queues,
+                queue_size=request.max_queue_size,
+                vectors=self.limits.vectors if request.num_msix is None else request.num_msix,
+                features=request.feature_bits,
+                speed=SPEED,
+            ),
+        )
+
+    def _sf(self, asked: int | None) -> int:
+        taken = {device.record.sf_num: device.name for device in self.life.devices.values()}
+        if asked in taken:
+            raise errors.OperatorError(
+                errno.EEXIST, f"scalable function {asked} belongs to {taken[asked]}: choose another -u, or leave it away."
+            )
+        return asked or identity.lowest_free(taken, identity.FIRST_SF["hotplug PF"])
+
+    @staticmethod
+    def _reply(device: Device) -> dict[str, Any]:
+        return {
+            "bdf": str(device.record.bdf),
+            "vuid": device.record.vuid,
+            "id": device.record.pf_id,
+            "transitional": int(device.function.state.config.layout == "transitional"),
+            "sf_rep_net_device": device.record.representor,
+            "mac": identity.mac_text(device.function.state.config.mac).upper(),
+            **SUCCESS,
+        }
+
+    # ---- unplug
+
+    async def unplug(self, device: Device) -> dict[str, Any]:
+        """Take a hotplug PF out of its host and release all that it had. Raises OperatorError."""
+        if device.record.kind != "hotplug PF":
+            raise errors.OperatorError(
+                errno.EPERM,
+                f"{device.name} is a {device.record.kind}, and only a hotplug PF can be unplugged: "
+                "static PFs are set by VIRTIO_NET_EMULATION_NUM_PF (mlxconfig), VFs by sriov_numvfs.",
+            )
+        await self._out_of_host(device)
+        await self.life.destroy(device)
+        recovery.remove(self.life.root.recovery, device.record.vuid)
+        return dict(SUCCESS)
+
+    async def _out_of_host(self, device: Device) -> None:
+        place: Place | None = device.record.place
+        if place is not None and device.connected:
+            await self.hosts.unplug(place, device.function.state.config.vectors)
+            await self._wait_until_gone(device)
+        elif device.connected:
+            check_surprise(device)
+
+    @staticmethod
+    async def _wait_until_gone(device: Device) -> None:
+        deadline = asyncio.get_running_loop().time() + GONE_WITHIN
+        while device.connected and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)

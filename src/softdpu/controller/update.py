@@ -1,0 +1,66 @@
+"""Live update: the installed version takes over from the running one, and how long that took."""
+
+import importlib.metadata
+import time
+from typing import Any
+
+import msgspec
+
+from softdpu.controller.root import Root
+
+FILE = "update.json"
+
+
+class Progress(msgspec.Struct):
+    """A live update, as its file under the run directory tells."""
+
+    started: float  # seconds of the monotonic clock, which all processes share
+    seconds: float = 0.0
+    result: str = ""  # empty while it runs
+
+
+class LiveUpdate:
+    """The last live update of this root."""
+
+    def __init__(self, root: Root) -> None:
+        self._path = root.run / FILE
+        self._progress = self._read()
+
+    def _read(self) -> Progress | None:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Progress)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _write(self, progress: Progress) -> None:
+        self._progress = progress
+        self._path.write_bytes(msgspec.json.encode(progress))
+
+    @property
+    def running(self) -> bool:
+        """Whether one is under way."""
+        return self._progress is not None and not self._progress.result
+
+    def start(self) -> None:
+        """Remember when it began; the process is replaced next."""
+        self._write(Progress(started=time.monotonic()))
+
+    def finish(self) -> None:
+        """The new process serves: the update, if there was one, is done."""
+        if self._progress is not None and not self._progress.result:
+            seconds = time.monotonic() - self._progress.started
+            self._write(Progress(self._progress.started, seconds, "success"))
+
+    def status(self) -> dict[str, Any]:
+        """As ``virtnet update -t`` shows it."""
+        last = self._progress
+        return {
+            "current status": "active" if self.running else "inactive",
+            "last status": (last.result or "none") if last else "none",
+            "time_used (s)": round(last.seconds, 6) if last else 0.0,
+        }
+
+    @staticmethod
+    def installed_version() -> str:
+        """The version on disk: what an update would start."""
+        return importlib.metadata.version("softdpu")

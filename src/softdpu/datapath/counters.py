@@ -1,0 +1,60 @@
+"""Layout of the counters' memory: written by the datapath, read by the controller; declared here, once.
+
+An array of slots, one a function number; a slot is an array of rows of 64 little-endian 64-bit counters: row 0 the
+function, row 1 + n its queue n. Only ever added to, by one writer each, so a reader needs no lock.
+"""
+
+ROW = 64  # counters in a row
+QUEUES = 65  # 32 pairs and the control queue
+SLOT_ROWS = 1 + QUEUES
+SLOT_BYTES = SLOT_ROWS * ROW * 8
+
+FUNCTION_COUNTERS = (
+    "representor_in_frames",  # read from the representor
+    "representor_in_octets",
+    "representor_out_frames",  # written to the representor
+    "representor_out_octets",
+    "switched_frames",  # copied to another guest
+    "switched_octets",
+    "drop_no_buffer",  # the receiving guest had posted no buffer
+    "drop_filtered",  # MAC filter of the receiving guest
+    "drop_vlan",  # VLAN filter of the receiving guest
+    "drop_link_down",
+    "drop_too_long",  # longer than the receiver's MTU allows
+    "drop_too_short",  # shorter than an Ethernet header
+    "drop_bad_header",  # virtio-net header asks for what was not negotiated
+    "drop_no_receiver",  # nothing is there that takes it: no other guest, no representor
+    "drop_representor_busy",  # its queue is full
+    "drop_representor_down",  # the operator set it down
+    "drop_not_ready",  # the receiving guest's driver is not there yet
+    "queue_faults",  # queues stopped because the driver broke a rule
+    "peer_faults",  # connections closed because the VMM broke a rule
+    "dma_maps",
+    "dma_unmaps",
+    "interrupts",
+)
+
+QUEUE_COUNTERS = (
+    "doorbells",
+    "batches",
+    "received_desc",  # chains taken from the available ring
+    "completed_desc",  # chains put on the used ring
+    "bad_desc_errors",
+    "exceed_max_chain",
+    "invalid_buffer",  # address or length outside the guest's memory
+    "frames",
+    "octets",
+    "interrupts",
+    "suppressed_interrupts",
+    "size_64_or_less",
+    "size_65_to_127",
+    "size_128_to_255",
+    "size_256_to_511",
+    "size_512_to_1023",
+    "size_1024_to_1522",
+    "size_1523_to_2047",
+    "size_2048_to_4095",
+    "size_4096_to_8191",
+    "size_8192_to_9022",
+    "size_9023_or_more",
+)

@@ -1,0 +1,137 @@
+"""The messages between controller and datapath, declared once; the Rust side is generated from this file.
+
+One message is one packet of a SOCK_SEQPACKET socket: a MessagePack map whose ``type`` names the structure. File
+descriptors travel with the packet, in the order that the structure's docstring gives.
+
+The datapath keeps, for each function, the last state that the controller sent and every request not yet answered.
+A controller that attaches is sent ``Hello``, one ``Attached`` a function, ``AttachedAll``, and then each open request
+again: so it goes on where the last one ended.
+"""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from softdpu.pci.description import Description
+from softdpu.virtio.effects import AnyEffect
+
+PROTOCOL = 1
+FUNCTIONS = 1024  # function numbers are 0..1023
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type", tag=str):
+    """Base of all messages."""
+
+
+# ---- from the datapath to the controller
+
+
+class Hello(Message, frozen=True):
+    """First message to a controller. Descriptor: the counters' memory (``softdpu.datapath.counters``)."""
+
+    protocol: int
+    pid: int
+
+
+class Attached(Message, frozen=True):
+    """A function that the datapath already serves, with the state that the last controller sent."""
+
+    function: int
+    state: bytes
+    connected: bool
+
+
+class AttachedAll(Message, frozen=True):
+    """All functions have been named; open requests follow."""
+
+
+class Access(Message, frozen=True):
+    """A register access that the function must answer. ``data`` is what is written, empty for a read."""
+
+    function: int
+    request: int
+    write: bool
+    region: int
+    offset: int
+    size: int
+    data: bytes
+    isr: int  # ISR bits at this moment
+
+
+class Command(Message, frozen=True):
+    """A chain of a control virtqueue: its device-readable bytes, and how many bytes the answer may have."""
+
+    function: int
+    request: int
+    queue: int
+    data: bytes
+    room: int
+
+
+class Event(Message, frozen=True):
+    """Something that happened to a function. ``cause`` is a sentence for the log."""
+
+    function: int
+    request: int
+    kind: Literal["connected", "disconnected", "reset", "queue_fault", "peer_fault"]
+    queue: int  # of a queue_fault, else 0
+    cause: str
+
+
+class Done(Message, frozen=True):
+    """Answer to a request of the controller. errno 0: done."""
+
+    ticket: int
+    errno: int
+    reason: str
+
+
+# ---- from the controller to the datapath
+
+
+class Create(Message, frozen=True):
+    """Serve a new function. Descriptors: its listening socket, then its representor (a tap) if ``representor``."""
+
+    ticket: int
+    function: int
+    description: Description
+    representor: bool
+    state: bytes
+    effects: tuple[AnyEffect, ...]
+
+
+class Update(Message, frozen=True):
+    """The operator changed a function."""
+
+    ticket: int
+    function: int
+    state: bytes
+    effects: tuple[AnyEffect, ...]
+
+
+class Destroy(Message, frozen=True):
+    """Close a function's sockets, unmap its memory and forget it."""
+
+    ticket: int
+    function: int
+
+
+class Answer(Message, frozen=True):
+    """Answer to Access, Command or Event. ``state`` is None when it did not change. errno 0: ``data`` is the value."""
+
+    function: int
+    request: int
+    errno: int
+    data: bytes
+    state: bytes | None
+    effects: tuple[AnyEffect, ...]
+
+
+class Shutdown(Message, frozen=True):
+    """End the datapath: every guest loses its devices."""
+
+    ticket: int
+
+
+FromDatapath: TypeAlias = Hello | Attached | AttachedAll | Access | Command | Event | Done
+FromController: TypeAlias = Create | Update | Destroy | Answer | Shutdown

@@ -1,0 +1,92 @@
+"""The datapath process: found, started, and joined again after the controller was restarted."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+BINARY = "softdpu-datapath"
+
+
+class DatapathUnavailable(RuntimeError):
+    """The datapath process cannot be started or joined; the text says what to do."""
+
+
+def binary() -> Path:
+    """The datapath's executable: SOFTDPU_DATAPATH, else beside the Python that runs, else in PATH."""
+    named = os.environ.get("SOFTDPU_DATAPATH")
+    beside = Path(sys.prefix) / "bin" / BINARY
+    found = named or (str(beside) if beside.exists() else shutil.which(BINARY))
+    if not found or not Path(found).exists():
+        raise DatapathUnavailable(
+            f"the datapath program {found or BINARY} is not installed: run make install, or set SOFTDPU_DATAPATH to it."
+        )
+    return Path(found)
+
+
+def connect(path: Path) -> socket.socket | None:
+    """A connection to the datapath that listens at ``path``, or None when none does."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        link.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        link.close()
+        return None
+    link.setblocking(False)
+    return link
+
+
+def start(path: Path, log: Path, arguments: Sequence[str] = ()) -> int:
+    """Start a datapath that listens at ``path`` and logs to ``log``; its pid.
+
+    It gets a session of its own, so what ends the controller does not end it.
+    """
+    program = binary()
+    path.unlink(missing_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with _listener(path) as listener, log.open("ab") as output:
+        child = subprocess.Popen(
+            [program, "--control-fd", str(listener.fileno()), *arguments],
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    asyncio.get_running_loop().create_task(_reap(child))
+    return child.pid
+
+
+def _listener(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    listener.listen(4)
+    return listener
+
+
+async def _reap(child: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        while child.poll() is None:
+            await asyncio.sleep(0.5)
+
+
+async def join(path: Path, log: Path, arguments: Sequence[str] = ()) -> tuple[socket.socket, bool]:
+    """A connection to the datapath at ``path``, started when there is none, and whether it was started now.
+
+    Raises DatapathUnavailable when it ends at once or does not listen.
+    """
+    if link := connect(path):
+        return link, False
+    start(path, log, arguments)
+    if link := connect(path):
+        return link, True
+    raise DatapathUnavailable(f"the datapath was started and does not listen at {path}: its log is {log}.")

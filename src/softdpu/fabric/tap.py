@@ -1,0 +1,58 @@
+"""A tap as a file descriptor: the few ioctls that a representor needs (linux/if_tun.h)."""
+
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+CLONE_DEVICE = "/dev/net/tun"
+
+TUNSETIFF = 0x400454CA
+TUNSETOFFLOAD = 0x400454D0
+TUNSETVNETHDRSZ = 0x400454D8
+TUNSETVNETLE = 0x400454DC
+
+IFF_TAP = 0x0002
+IFF_NO_PI = 0x1000
+IFF_VNET_HDR = 0x4000
+IFF_TUN_EXCL = 0x8000  # fail when the name exists, instead of taking an idle tap over
+
+VNET_HEADER = 12  # bytes of virtio_net_hdr before each frame, as virtio 1.x has it
+_IFREQ = struct.Struct("16sH22x")
+
+
+def open_tap(name: str) -> int:
+    """The non-blocking descriptor of a new tap, in the calling thread's namespace; the tap vanishes with it.
+
+    Raises OSError: EBUSY when any interface has the name already.
+    """
+    descriptor = os.open(CLONE_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _set_up(descriptor, name)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def owner(name: str) -> str | None:
+    """Who holds a descriptor of the tap ``name``, such as "process 12 (softdpu-datapath)"; None: nobody that we see.
+
+    The kernel tells names only, so a tap of the same name in another namespace may be meant.
+    """
+    for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
+        try:
+            if f"iff:\t{name}\n" in info.read_text():
+                process = info.parent.parent
+                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
+        except OSError:
+            continue  # the process ended, or is not ours to look into
+    return None
+
+
+def _set_up(descriptor: int, name: str) -> None:
+    request = _IFREQ.pack(name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL)
+    fcntl.ioctl(descriptor, TUNSETIFF, request)
+    fcntl.ioctl(descriptor, TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER))
+    fcntl.ioctl(descriptor, TUNSETVNETLE, struct.pack("i", 1))
+    fcntl.ioctl(descriptor, TUNSETOFFLOAD, 0)

@@ -1,0 +1,126 @@
+"""The control virtqueue: one handler a class (virtio 1.3 §5.1.6.5). What is malformed is answered with ERR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from softdpu.net.filters import addresses, with_vlan
+from softdpu.net.state import FilterState, NetState
+from softdpu.spec import virtio_net as n
+from softdpu.virtio.effects import SetPairs
+from softdpu.virtio.outcome import NOTHING, Effects, effects
+
+
+class Commanded(Protocol):
+    """What the commands act on."""
+
+    net: NetState
+    max_pairs: int
+
+    def has(self, bit: int) -> bool:
+        """Whether a feature is in force."""
+
+    def filter_effects(self) -> Effects:
+        """The filter, as it is now."""
+
+
+Done = Effects | None  # None: malformed, ERR
+Handler = Callable[[Commanded, int, bytes], Done]
+
+
+def execute(device: Commanded, data: bytes) -> tuple[bytes, Effects]:
+    """Runs one command: class, command, its data. Returns the ack byte and what is to be done."""
+    if len(data) < 2:
+        return n.ERR, NOTHING
+    feature = n.COMMANDS.get((data[0], data[1]))
+    if feature is None or not device.has(feature):
+        return n.ERR, NOTHING
+    done = HANDLERS[data[0]](device, data[1], data[2:])
+    return (n.ERR, NOTHING) if done is None else (n.OK, done)
+
+
+def _receive_mode(device: Commanded, command: int, data: bytes) -> Done:
+    """§5.1.6.5.1: one byte, 0 or 1."""
+    if data not in (b"\0", b"\1"):
+        return None
+    setattr(device.net.filter, _MODES[command], bool(data[0]))
+    return device.filter_effects()
+
+
+_MODES = {
+    n.CTRL_RX_PROMISC: "promiscuous",
+    n.CTRL_RX_ALLMULTI: "all_multicast",
+    n.CTRL_RX_ALLUNI: "all_unicast",
+    n.CTRL_RX_NOMULTI: "no_multicast",
+    n.CTRL_RX_NOUNI: "no_unicast",
+    n.CTRL_RX_NOBCAST: "no_broadcast",
+}
+
+
+def _mac(device: Commanded, command: int, data: bytes) -> Done:
+    """§5.1.6.5.2."""
+    if command == n.CTRL_MAC_TABLE_SET:
+        return _set_table(device, data)
+    if len(data) != n.MAC_BYTES or data[0] & n.GROUP:
+        return None
+    device.net.mac = bytes(data)
+    return device.filter_effects()
+
+
+def _set_table(device: Commanded, data: bytes) -> Done:
+    unicast, rest = _table(data)
+    multicast, end = _table(rest)
+    if unicast is None or multicast is None or end:
+        return None
+    _fill(device.net.filter, unicast, multicast)
+    return device.filter_effects()
+
+
+def _table(data: bytes | None) -> tuple[bytes | None, bytes | None]:
+    """Splits off one table: a count of 32 bits, then that many addresses. None where it is too short."""
+    if data is None or len(data) < 4:
+        return None, None
+    end = 4 + n.MAC_BYTES * int.from_bytes(data[:4], "little")
+    return (data[4:end], data[end:]) if end <= len(data) else (None, None)
+
+
+def _fill(filters: FilterState, unicast: bytes, multicast: bytes) -> None:
+    own, groups = addresses(unicast), addresses(multicast)
+    filters.unicast, filters.unicast_overflow = own or (), own is None
+    filters.multicast, filters.multicast_overflow = groups or (), groups is None
+
+
+def _vlan(device: Commanded, command: int, data: bytes) -> Done:
+    """§5.1.6.5.3: a VLAN id of 16 bits, of which 12 can be used."""
+    vlan = int.from_bytes(data, "little")
+    if len(data) != 2 or vlan >= n.VLANS:
+        return None
+    device.net.filter.vlans = with_vlan(device.net.filter.vlans, vlan, command == n.CTRL_VLAN_ADD)
+    return device.filter_effects()
+
+
+def _announce(device: Commanded, _command: int, data: bytes) -> Done:
+    """§5.1.6.5.4: the driver has seen the request; no data."""
+    if data:
+        return None
+    device.net.announce = False
+    return NOTHING
+
+
+def _multiqueue(device: Commanded, _command: int, data: bytes) -> Done:
+    """§5.1.6.5.6: a number of pairs, 1 to max_virtqueue_pairs."""
+    number = int.from_bytes(data, "little")
+    if len(data) != 2 or not 1 <= number <= device.max_pairs:
+        return None
+    device.net.pairs = number
+    return effects(SetPairs(number))
+
+
+HANDLERS: dict[int, Handler] = {
+    n.CTRL_RX: _receive_mode,
+    n.CTRL_MAC: _mac,
+    n.CTRL_VLAN: _vlan,
+    n.CTRL_ANNOUNCE: _announce,
+    n.CTRL_MQ: _multiqueue,
+}

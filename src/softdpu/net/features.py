@@ -1,0 +1,65 @@
+"""Which feature bits this device has, which it offers as it is set up, and why not the others."""
+
+from __future__ import annotations
+
+from softdpu.net.state import FunctionConfig
+from softdpu.spec import features as f
+from softdpu.spec.virtio_net import MAX_PAIRS
+
+DEFAULT = f.mask_of(
+    f.NET_MTU,
+    f.NET_MAC,
+    f.NET_MRG_RXBUF,
+    f.NET_STATUS,
+    f.NET_CTRL_VQ,
+    f.NET_CTRL_RX,
+    f.NET_CTRL_VLAN,
+    f.NET_CTRL_RX_EXTRA,
+    f.NET_GUEST_ANNOUNCE,
+    f.NET_MQ,
+    f.NET_CTRL_MAC_ADDR,
+    f.ANY_LAYOUT,
+    f.INDIRECT_DESC,
+    f.EVENT_IDX,
+    f.VERSION_1,
+    f.RING_RESET,
+    f.NET_SPEED_DUPLEX,
+)
+# Off unless asked for, as in QEMU: a guest behind an IOMMU needs it, a legacy driver can do nothing with it.
+ON_REQUEST = f.mask_of(f.ACCESS_PLATFORM)
+IMPLEMENTED = DEFAULT | ON_REQUEST
+
+_CONTROLLED = f.mask_of(*(bit for bit, feature in f.FEATURES.items() if f.NET_CTRL_VQ in feature.requires))
+
+
+def pairs(config: FunctionConfig) -> int:
+    """Receive/transmit pairs: two virtqueues each, beside the control queue."""
+    return min((config.queues - has_control(config)) // 2, MAX_PAIRS)
+
+
+def has_control(config: FunctionConfig) -> bool:
+    """Whether there is a control queue."""
+    return config.queues > 2
+
+
+def withheld(config: FunctionConfig) -> dict[int, str]:
+    """The bits that this device implements and does not offer as it is set up, each with the reason."""
+    reasons = {}
+    for bit in f.bits_of(IMPLEMENTED):
+        feature = f.FEATURES[bit]
+        if config.layout == "legacy" and feature.view is f.View.MODERN:
+            reasons[bit] = "not offered: a legacy device has only bits 0 to 31"
+        elif config.layout == "modern" and feature.view is f.View.LEGACY:
+            reasons[bit] = "not offered: it means something to legacy drivers only"
+        elif not has_control(config) and (bit == f.NET_CTRL_VQ or _CONTROLLED >> bit & 1):
+            reasons[bit] = f"not offered: {config.queues} virtqueues leave none for control; 3 or more do"
+        elif bit == f.NET_MQ and pairs(config) < 2:
+            reasons[bit] = "not offered: there is one queue pair; 5 or more virtqueues make several"
+        elif ON_REQUEST >> bit & 1 and not config.features >> bit & 1:
+            reasons[bit] = f"not offered: only on request, features {1 << bit:#x}"
+    return reasons
+
+
+def offered(config: FunctionConfig) -> int:
+    """The feature bits on offer; none requires one that is not (virtio 1.3 §2.2.2)."""
+    return (DEFAULT | config.features & IMPLEMENTED) & ~f.mask_of(*withheld(config))

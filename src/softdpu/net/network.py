@@ -1,0 +1,140 @@
+"""The network device as a device type: what it adds to the transport-neutral virtio device."""
+
+from __future__ import annotations
+
+from softdpu.net import control
+from softdpu.net.config import config_bytes, patched_mac
+from softdpu.net.features import has_control, offered, pairs
+from softdpu.net.filters import set_filter
+from softdpu.net.state import FunctionConfig, FunctionState, NetState
+from softdpu.spec import features as f
+from softdpu.spec import virtio_net as n
+from softdpu.virtio.device import VirtioDevice
+from softdpu.virtio.effects import Role, SetFrameLimit, SetLink, SetPairs, StartQueue
+from softdpu.virtio.outcome import NOTHING, Effects, effects
+from softdpu.virtio.state import QueueState
+
+
+def queue_count(config: FunctionConfig) -> int:
+    """Virtqueues that the function has."""
+    return 2 * pairs(config) + has_control(config)
+
+
+class NetworkDevice:
+    """Queues and their roles, configuration, control commands (virtio 1.3 §5.1)."""
+
+    def __init__(self, state: FunctionState) -> None:
+        self._state = state
+        self.virtio = VirtioDevice(state.virtio, self, state.config.vectors)
+        self.net: NetState = state.net
+        self.max_pairs = pairs(state.config)
+        self._offered = offered(state.config)
+
+    @property
+    def config(self) -> FunctionConfig:
+        return self._state.config
+
+    # ---- the device type
+
+    @property
+    def queue_size(self) -> int:
+        """The largest size, of every queue."""
+        return self.config.queue_size
+
+    def offered(self) -> int:
+        """All feature bits on offer, through either interface."""
+        return self._offered
+
+    def has(self, bit: int) -> bool:
+        """Whether a feature is in force."""
+        return self.virtio.has(bit)
+
+    @property
+    def _active_pairs(self) -> int:
+        """N of §5.1.2: without MQ there is one pair, and the control queue has the index 2."""
+        return self.max_pairs if self._offered & self._state.virtio.driver_features & 1 << f.NET_MQ else 1
+
+    def queue_exists(self, index: int) -> bool:
+        """Whether the driver may use a queue, with the features it has accepted."""
+        return index < 2 * self._active_pairs + has_control(self.config)
+
+    def role(self, index: int) -> Role:
+        """What a queue is for (§5.1.2)."""
+        if index >= 2 * self._active_pairs:
+            return "control"
+        return "transmit" if index % 2 else "receive"
+
+    def start(self, index: int, queue: QueueState) -> StartQueue:
+        """How a queue is to be served, from the features in force."""
+        features = self.virtio.features
+        mergeable = bool(features >> f.NET_MRG_RXBUF & 1)
+        short = self._state.virtio.mode == "legacy" and not mergeable
+        return StartQueue(
+            queue=index,
+            role=self.role(index),
+            size=self.virtio.size_of(queue),
+            descriptor=queue.descriptor,
+            driver=queue.driver,
+            device=queue.device,
+            header=n.LEGACY_HEADER if short else n.HEADER,
+            mergeable=mergeable,
+            event_index=bool(features >> f.EVENT_IDX & 1),
+            indirect=bool(features >> f.INDIRECT_DESC & 1),
+            vector=queue.vector,
+        )
+
+    def settled(self) -> Effects:
+        """VLANs are filtered from now on if the driver took that up, starting with none (§5.1.6.5.3)."""
+        return self.filter_effects()
+
+    def reset(self) -> Effects:
+        """The operator's address, no filters, one pair, nothing to announce."""
+        fresh = NetState(mac=self.config.mac)
+        for field in NetState.__struct_fields__:
+            setattr(self.net, field, getattr(fresh, field))
+        return self.filter_effects()
+
+    # ---- filters and commands
+
+    def filter_effects(self) -> Effects:
+        """The filter, as it is now."""
+        return effects(set_filter(self.net.filter, self.net.mac, self.has(f.NET_CTRL_VLAN)))
+
+    def command(self, queue: int, data: bytes, room: int) -> tuple[bytes, Effects]:
+        """A chain of the control queue: its readable bytes, and how many can be written."""
+        if not self.queue_exists(queue) or self.role(queue) != "control":
+            return b"", self.virtio.fail(f"queue {queue}: a command on a queue that is not the control queue")
+        if room < 1:
+            return b"", self.virtio.fail(f"queue {queue}: a control command without a byte for its answer")
+        return control.execute(self, data)
+
+    # ---- configuration
+
+    def read_config(self, offset: int, size: int) -> bytes:
+        """Any bytes of the structure, zeros past its end."""
+        self.virtio.config_read()
+        return config_bytes(self.config, self.net)[offset : offset + size].ljust(size, b"\0")
+
+    def write_config(self, offset: int, data: bytes) -> Effects:
+        """A legacy driver without CTRL_MAC_ADDR sets its address here; nothing else can be written (§5.1.4.3).
+
+        Such drivers write from the first byte to the last, so the filter follows with the last one (§5.1.6.5.2.3).
+        """
+        if self._state.virtio.mode == "modern" or self.has(f.NET_CTRL_MAC_ADDR) or offset >= n.MAC_BYTES:
+            return NOTHING
+        self.net.mac = patched_mac(self.net.mac, offset, data)
+        return self.filter_effects() if offset + len(data) >= n.MAC_BYTES else NOTHING
+
+    # ---- the port
+
+    def link_effects(self) -> Effects:
+        """Whether the port passes frames."""
+        return effects(SetLink(self.config.link_up))
+
+    def limit_effects(self) -> Effects:
+        """How long a frame may be."""
+        return effects(SetFrameLimit(self.config.mtu + n.ETHERNET_OVERHEAD))
+
+    def port_effects(self) -> Effects:
+        """All that the port of this function must know, driver or not."""
+        return self.link_effects() + self.limit_effects() + self.filter_effects() + effects(SetPairs(self.net.pairs))

@@ -1,0 +1,62 @@
+"""What a function can be set to: the checks of the operator's values, each refusal a sentence."""
+
+from __future__ import annotations
+
+from softdpu.net.features import IMPLEMENTED
+from softdpu.net.mistakes import BadSetting, NotImplementedFeature
+from softdpu.net.state import FunctionConfig
+from softdpu.spec import virtio_net as n
+from softdpu.spec.features import bits_of, name_of
+from softdpu.spec.virtio_pci import MAX_QUEUE_SIZE, MAX_VECTORS
+
+MIN_QUEUES, MAX_QUEUES = 2, 2 * n.MAX_PAIRS + 1
+MIN_QUEUE_SIZE = 64
+
+
+def check(config: FunctionConfig) -> None:
+    """Raises ``BadSetting`` or ``NotImplementedFeature`` for the first value that cannot be."""
+    if config.layout not in ("modern", "transitional", "legacy"):
+        raise BadSetting(f"layout {config.layout!r} is none of modern, transitional, legacy")
+    check_mac(config.mac)
+    check_mtu(config.mtu)
+    check_speed(config.speed)
+    _between("queues", config.queues, MIN_QUEUES, MAX_QUEUES)
+    _between("queue_size", config.queue_size, MIN_QUEUE_SIZE, MAX_QUEUE_SIZE)
+    if config.queue_size & config.queue_size - 1:
+        raise BadSetting(f"queue_size {config.queue_size} is not a power of two")
+    _between("vectors", config.vectors, 0, MAX_VECTORS)
+    check_features(config.features)
+
+
+def check_mac(mac: bytes) -> None:
+    """A function's own address: 6 bytes, unicast, not zero."""
+    if len(mac) != n.MAC_BYTES or mac[0] & 1 or not any(mac):
+        raise BadSetting(f"mac {mac.hex(':') or '(empty)'} is not a unicast Ethernet address of 6 bytes")
+
+
+def check_mtu(mtu: int) -> None:
+    """Octets of the largest packet."""
+    _between("mtu", mtu, n.MIN_MTU, n.MAX_MTU)
+
+
+def check_speed(speed: int) -> None:
+    """Mb/s, or 0xffffffff for unknown (virtio 1.3 §5.1.4)."""
+    if speed != n.SPEED_UNKNOWN:
+        _between("speed", speed, 0, n.SPEED_MAX)
+
+
+def check_features(features: int) -> None:
+    """Extra feature bits must be ones that work."""
+    if features < 0:
+        raise BadSetting(f"features {features} is negative")
+    if missing := features & ~IMPLEMENTED:
+        names = ", ".join(f"{name_of(bit)} ({bit})" for bit in bits_of(missing))
+        raise NotImplementedFeature(
+            f"features {features:#x} asks for {names}, which this device does not implement; "
+            f"leave {missing:#x} out, the bits it has are {IMPLEMENTED:#x}"
+        )
+
+
+def _between(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise BadSetting(f"{name} {value} is not between {low} and {high}")

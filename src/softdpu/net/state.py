@@ -1,0 +1,58 @@
+"""The whole state of a virtio-net function: one structure for recovery, live update and restart."""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from softdpu.pci.state import PciState
+from softdpu.virtio.state import VirtioState
+
+Layout: TypeAlias = Literal["modern", "transitional", "legacy"]
+
+
+class FunctionConfig(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What the operator decides. ``Function.create`` checks it."""
+
+    layout: Layout
+    mac: bytes  # 6 bytes, unicast
+    mtu: int = 1500  # octets, 68 to 9216
+    queues: int = 3  # virtqueues: two a pair, and the control queue where there are 3 or more; 2 to 65
+    queue_size: int = 256  # descriptors of each, a power of two, 64 to 32768
+    vectors: int = 4  # MSI-X vectors, up to 2048; 0: no MSI-X capability, INTx only
+    features: int = 0  # feature bits beyond the default ones
+    speed: int = 25000  # Mb/s, or 0xffffffff for unknown
+    link_up: bool = True
+
+
+class FilterState(msgspec.Struct, omit_defaults=True):
+    """Which frames the driver asked for (virtio 1.3 §5.1.6.5.1-3), besides its own address."""
+
+    promiscuous: bool = True  # until the driver says which frames it wants
+    all_multicast: bool = False
+    all_unicast: bool = False
+    no_multicast: bool = False
+    no_unicast: bool = False
+    no_broadcast: bool = False
+    unicast: tuple[bytes, ...] = ()
+    multicast: tuple[bytes, ...] = ()
+    unicast_overflow: bool = False  # more addresses than the table holds: all pass
+    multicast_overflow: bool = False
+    vlans: bytes = b""  # 512 bytes, bit n = VLAN n passes; empty: none
+
+
+class NetState(msgspec.Struct, omit_defaults=True):
+    """The part of a network device."""
+
+    mac: bytes  # as the driver sees it; the operator's after a reset
+    announce: bool = False  # VIRTIO_NET_S_ANNOUNCE is set: the driver was asked to announce itself
+    pairs: int = 1  # receive/transmit pairs in use
+    filter: FilterState = msgspec.field(default_factory=FilterState)
+
+
+class FunctionState(msgspec.Struct, omit_defaults=True):
+    """Everything that a function is: ``Function.restore`` of it goes on where the former function was."""
+
+    config: FunctionConfig
+    virtio: VirtioState
+    net: NetState
+    pci: PciState = msgspec.field(default_factory=PciState)

@@ -1,0 +1,164 @@
+"""A saved state is not trusted: every field of it is checked before a function is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from softdpu.net.features import offered, pairs
+from softdpu.net.filters import TABLE
+from softdpu.net.mistakes import BadState, Mistake
+from softdpu.net.network import queue_count
+from softdpu.net.settings import check
+from softdpu.net.state import FilterState, FunctionConfig, FunctionState
+from softdpu.pci.image import image
+from softdpu.pci.msix import allowed
+from softdpu.pci.plan import plan
+from softdpu.pci.state import PciState
+from softdpu.spec import features as f
+from softdpu.spec import virtio_pci as v
+from softdpu.spec.legacy import PAGE, rings
+from softdpu.spec.pci import CONFIG_BYTES
+from softdpu.spec.virtio_net import MAC_BYTES, VLAN_BYTES
+from softdpu.virtio import negotiation
+from softdpu.virtio.areas import ADDRESSES, area_fault
+from softdpu.virtio.device import FAULT_LENGTH, FAULTS_KEPT
+from softdpu.virtio.state import QueueState, VirtioState
+from softdpu.virtio.status import reachable
+
+Fault = tuple[str, str]  # field, what is wrong with it
+U8, U16, U32 = 1 << 8, 1 << 16, 1 << 32
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(FunctionState)
+
+
+def encode(state: FunctionState) -> bytes:
+    """A state as MessagePack, for the datapath to keep and for files."""
+    return _encoder.encode(state)
+
+
+def decode(data: bytes) -> FunctionState:
+    """The state that was encoded. Raises ``BadState`` for anything else; ranges are checked by ``Function.restore``."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadState(f"saved state: {error}") from error
+
+
+def validated(state: FunctionState) -> FunctionState:
+    """A copy of ``state``, every field of it checked. Raises ``BadState``, naming the first that is wrong."""
+    try:
+        plain = msgspec.to_builtins(state, builtin_types=(bytes,))
+        copy = msgspec.convert(plain, FunctionState, builtin_types=(bytes,))
+        check(copy.config)
+    except (TypeError, RecursionError, msgspec.ValidationError, Mistake) as error:
+        raise BadState(f"saved state: {error}") from error
+    for field, wrong in _faults(copy):
+        raise BadState(f"saved state: {field} {wrong}")
+    return copy
+
+
+def _faults(state: FunctionState) -> Iterator[Fault]:
+    yield from _virtio(state.virtio, state.config)
+    yield from _queues(state.virtio, state.config)
+    yield from _net(state)
+    yield from _filter(state.net.filter)
+    yield from _pci(state.pci, state.config)
+
+
+def _virtio(virtio: VirtioState, config: FunctionConfig) -> Iterator[Fault]:
+    other = {"modern": "legacy", "legacy": "modern"}.get(config.layout)
+    if virtio.mode is not None and virtio.mode == other:
+        yield "virtio.mode", f"is {virtio.mode}, which a {config.layout} function has no interface for"
+    if not reachable(virtio.mode, virtio.status):
+        yield "virtio.status", f"{virtio.status:#x} cannot be while the mode is {virtio.mode}"
+    yield from _range("virtio.driver_features", virtio.driver_features, 1 << 64)
+    if why := _negotiated(virtio, config):
+        yield "virtio.driver_features", f"{virtio.driver_features:#x} cannot have been accepted: {why}"
+    yield from _range("virtio.device_feature_select", virtio.device_feature_select, U32)
+    yield from _range("virtio.driver_feature_select", virtio.driver_feature_select, U32)
+    yield from _range("virtio.queue_select", virtio.queue_select, U16)
+    yield from _range("virtio.generation", virtio.generation, U8)
+    yield from _vector("virtio.config_vector", virtio.config_vector, config)
+    if len(virtio.faults) > FAULTS_KEPT or any(len(fault) > FAULT_LENGTH for fault in virtio.faults):
+        yield "virtio.faults", f"holds more than {FAULTS_KEPT} sentences of {FAULT_LENGTH} characters"
+
+
+def _negotiated(virtio: VirtioState, config: FunctionConfig) -> str | None:
+    offer = offered(config)
+    if virtio.mode is None:
+        return "no driver is there" if virtio.driver_features else None
+    if virtio.mode == "legacy":
+        strange = virtio.driver_features != negotiation.usable(offer, virtio.driver_features)
+        return "some of it was not offered, or lacks what it requires" if strange else None
+    return negotiation.refusal(offer, virtio.driver_features) if virtio.status & v.FEATURES_OK else None
+
+
+def _queues(virtio: VirtioState, config: FunctionConfig) -> Iterator[Fault]:
+    if len(virtio.queues) != queue_count(config):
+        yield "virtio.queues", f"has {len(virtio.queues)} entries, the function has {queue_count(config)} virtqueues"
+    for index, queue in enumerate(virtio.queues):
+        name = f"virtio.queues[{index}]"
+        if not 0 <= queue.size <= config.queue_size or queue.size & queue.size - 1:
+            yield f"{name}.size", f"{queue.size} is not a power of two up to {config.queue_size}"
+        yield from _vector(f"{name}.vector", queue.vector, config)
+        for area in ("descriptor", "driver", "device"):
+            yield from _range(f"{name}.{area}", getattr(queue, area), ADDRESSES)
+        if queue.enabled and (why := _placed(queue, virtio, config)):
+            yield f"{name}.enabled", f"cannot be: {why}"
+
+
+def _placed(queue: QueueState, virtio: VirtioState, config: FunctionConfig) -> str:
+    if virtio.mode == "legacy":
+        right = rings(queue.descriptor // PAGE, config.queue_size)
+        sound = 0 < queue.descriptor < U32 * PAGE and right == (queue.descriptor, queue.driver, queue.device)
+        return "" if sound and not queue.size else "its areas do not lie as in a legacy queue"
+    if not virtio.status & v.FEATURES_OK:
+        return "FEATURES_OK is not set"
+    return area_fault(queue, queue.size or config.queue_size)
+
+
+def _net(state: FunctionState) -> Iterator[Fault]:
+    net, config = state.net, state.config
+    if len(net.mac) != MAC_BYTES:
+        yield "net.mac", f"has {len(net.mac)} bytes, not {MAC_BYTES}"
+    multiqueue = offered(config) & state.virtio.driver_features & 1 << f.NET_MQ
+    highest = pairs(config) if multiqueue else 1
+    if not 1 <= net.pairs <= highest:
+        yield "net.pairs", f"{net.pairs} is not between 1 and {highest}"
+
+
+def _filter(filters: FilterState) -> Iterator[Fault]:
+    for name, table in (("unicast", filters.unicast), ("multicast", filters.multicast)):
+        if len(table) > TABLE or any(len(address) != MAC_BYTES for address in table):
+            yield f"net.filter.{name}", f"is not a table of up to {TABLE} addresses of {MAC_BYTES} bytes"
+    if len(filters.vlans) not in (0, VLAN_BYTES):
+        yield "net.filter.vlans", f"has {len(filters.vlans)} bytes, not {VLAN_BYTES} or none"
+
+
+def _pci(pci: PciState, config: FunctionConfig) -> Iterator[Fault]:
+    shape = plan(config.layout, config.vectors, queue_count(config))
+    for offset, value in pci.config.items():
+        if not 0 <= offset < CONFIG_BYTES or offset % 4 or not 0 <= value < U32:
+            yield f"pci.config[{offset:#x}]", f"{value:#x} is not a dword of configuration space"
+        elif stray := (value ^ _dword(image(shape).bytes, offset)) & ~_dword(image(shape).mask, offset):
+            yield f"pci.config[{offset:#x}]", f"{value:#x} changes bits {stray:#x}, which cannot be written"
+    for entry, content in pci.table.items():
+        if not 0 <= entry < config.vectors or not allowed(content):
+            yield f"pci.table[{entry}]", "is not an MSI-X table entry of this function"
+
+
+def _dword(content: bytearray, offset: int) -> int:
+    return int.from_bytes(content[offset : offset + 4], "little")
+
+
+def _range(field: str, value: int, end: int) -> Iterator[Fault]:
+    if not 0 <= value < end:
+        yield field, f"{value} is not between 0 and {end - 1:#x}"
+
+
+def _vector(field: str, value: int, config: FunctionConfig) -> Iterator[Fault]:
+    if value != v.NO_VECTOR and not 0 <= value < config.vectors:
+        yield field, f"{value} is not a vector of {config.vectors}, nor NO_VECTOR"

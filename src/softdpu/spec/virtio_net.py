@@ -1,0 +1,57 @@
+"""The network device: configuration space, control commands, header (virtio 1.3 §5.1). Data only."""
+
+from softdpu.spec import features as f
+from softdpu.spec.registers import RO, Bank, Reg
+
+CONFIG = Bank(
+    "network device configuration",
+    "virtio 1.3 §5.1.4",
+    (
+        Reg("mac", 0x00, 6, RO),  # driver-writable through the legacy interface, §5.1.4.3
+        Reg("status", 0x06, 2, RO, needs="VIRTIO_NET_F_STATUS"),
+        Reg("max_virtqueue_pairs", 0x08, 2, RO, needs="VIRTIO_NET_F_MQ"),
+        Reg("mtu", 0x0A, 2, RO, needs="VIRTIO_NET_F_MTU"),
+        Reg("speed", 0x0C, 4, RO, needs="VIRTIO_NET_F_SPEED_DUPLEX"),
+        Reg("duplex", 0x10, 1, RO, needs="VIRTIO_NET_F_SPEED_DUPLEX"),
+    ),
+)
+CONFIG_BYTES = 20  # the bank, padded to a dword
+
+LINK_UP, ANNOUNCE = 1, 2  # bits of status
+DUPLEX_FULL, DUPLEX_UNKNOWN = 1, 0xFF
+SPEED_MAX, SPEED_UNKNOWN = 0x7FFFFFFF, 0xFFFFFFFF
+
+HEADER, LEGACY_HEADER = 12, 10  # bytes of virtio_net_hdr; without num_buffers only in legacy, §5.1.6.1
+MAX_PAIRS = 32
+
+OK, ERR = b"\x00", b"\x01"  # the ack byte, §5.1.6.5
+
+CTRL_RX, CTRL_MAC, CTRL_VLAN, CTRL_ANNOUNCE, CTRL_MQ = 0, 1, 2, 3, 4
+CTRL_RX_PROMISC, CTRL_RX_ALLMULTI, CTRL_RX_ALLUNI, CTRL_RX_NOMULTI, CTRL_RX_NOUNI, CTRL_RX_NOBCAST = range(6)
+CTRL_MAC_TABLE_SET, CTRL_MAC_ADDR_SET = 0, 1
+CTRL_VLAN_ADD, CTRL_VLAN_DEL = 0, 1
+CTRL_ANNOUNCE_ACK = 0
+CTRL_MQ_VQ_PAIRS_SET = 0
+
+# Which feature a command belongs to, §5.1.6.5: without it the driver must not send the command.
+COMMANDS: dict[tuple[int, int], int] = {
+    (CTRL_RX, CTRL_RX_PROMISC): f.NET_CTRL_RX,
+    (CTRL_RX, CTRL_RX_ALLMULTI): f.NET_CTRL_RX,
+    (CTRL_RX, CTRL_RX_ALLUNI): f.NET_CTRL_RX_EXTRA,
+    (CTRL_RX, CTRL_RX_NOMULTI): f.NET_CTRL_RX_EXTRA,
+    (CTRL_RX, CTRL_RX_NOUNI): f.NET_CTRL_RX_EXTRA,
+    (CTRL_RX, CTRL_RX_NOBCAST): f.NET_CTRL_RX_EXTRA,
+    (CTRL_MAC, CTRL_MAC_TABLE_SET): f.NET_CTRL_RX,
+    (CTRL_MAC, CTRL_MAC_ADDR_SET): f.NET_CTRL_MAC_ADDR,
+    (CTRL_VLAN, CTRL_VLAN_ADD): f.NET_CTRL_VLAN,
+    (CTRL_VLAN, CTRL_VLAN_DEL): f.NET_CTRL_VLAN,
+    (CTRL_ANNOUNCE, CTRL_ANNOUNCE_ACK): f.NET_GUEST_ANNOUNCE,
+    (CTRL_MQ, CTRL_MQ_VQ_PAIRS_SET): f.NET_MQ,
+}
+
+VLANS = 4096
+VLAN_BYTES = VLANS // 8
+MAC_BYTES = 6
+GROUP = 1  # in the first byte: a multicast address
+MIN_MTU, MAX_MTU = 68, 9216
+ETHERNET_OVERHEAD = 18  # header and one VLAN tag, without FCS

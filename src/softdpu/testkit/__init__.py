@@ -1,0 +1,48 @@
+"""A virtio-net driver and a vfio-user client, to test this device or anyone's.
+
+Example, against any vfio-user virtio-net device that listens at ``path``::
+
+    from softdpu.testkit import Client, GuestMemory, LegacyDriver, frame
+
+    with Client(path) as vmm, GuestMemory() as memory:
+        vmm.negotiate()
+        memory.map_into(vmm)
+        with LegacyDriver(vmm, memory).start() as net:
+            net.send(frame(bytes.fromhex("ffffffffffff"), net.mac, b"hello"))
+            print(net.receive(timeout=2.0).hex())
+            net.stop()
+
+``ModernDriver`` has the same calls. Nothing but the standard library is needed.
+"""
+
+from softdpu.testkit.client import Client, Disconnected, Message, ProtocolBroken, RequestFailed
+from softdpu.testkit.driver import ALL_FEATURES, Driver, LostInterrupt, NegotiationFailed
+from softdpu.testkit.frames import BROADCAST, frame
+from softdpu.testkit.legacy import LegacyDriver
+from softdpu.testkit.memory import GuestMemory
+from softdpu.testkit.modern import ModernDriver
+from softdpu.testkit.pci import Interrupts, PciFunction
+from softdpu.testkit.ring import Buffer, DeviceBroke, RingFull, SplitRing
+
+__all__ = [
+    "ALL_FEATURES",
+    "BROADCAST",
+    "Buffer",
+    "Client",
+    "DeviceBroke",
+    "Disconnected",
+    "Driver",
+    "GuestMemory",
+    "Interrupts",
+    "LegacyDriver",
+    "LostInterrupt",
+    "Message",
+    "ModernDriver",
+    "NegotiationFailed",
+    "PciFunction",
+    "ProtocolBroken",
+    "RequestFailed",
+    "RingFull",
+    "SplitRing",
+    "frame",
+]

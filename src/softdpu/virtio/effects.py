@@ -1,0 +1,134 @@
+"""What a call on a function asks the outside to do. Data only: the caller does it, in order.
+
+The same structures travel to the datapath (see ``softdpu.datapath.messages``).
+"""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+NO_VECTOR = 0xFFFF  # VIRTIO_MSI_NO_VECTOR
+
+Role: TypeAlias = Literal["receive", "transmit", "control"]
+
+
+class Effect(msgspec.Struct, frozen=True, tag_field="type", tag=str):
+    """Base of all effects; the tag on the wire is the class name."""
+
+
+class StartQueue(Effect, frozen=True):
+    """Begin to serve a virtqueue. Addresses are guest-physical (IOVA) bytes; a started queue is restarted."""
+
+    queue: int
+    role: Role
+    size: int  # descriptors, a power of two
+    descriptor: int
+    driver: int  # available ring
+    device: int  # used ring
+    header: int  # bytes of virtio_net_hdr: 10 or 12
+    mergeable: bool  # VIRTIO_NET_F_MRG_RXBUF
+    event_index: bool  # VIRTIO_F_EVENT_IDX
+    indirect: bool  # VIRTIO_F_INDIRECT_DESC
+    vector: int  # MSI-X vector or NO_VECTOR
+    position: int = 0  # next index of the available ring
+
+
+class StopQueue(Effect, frozen=True):
+    """Cease to serve a virtqueue; done when no worker touches it any more (virtio 1.3 §2.6.1)."""
+
+    queue: int
+
+
+class Reset(Effect, frozen=True):
+    """Stop every queue; ISR, vectors, filter and pairs return to their power-on values."""
+
+
+class SetVector(Effect, frozen=True):
+    """The MSI-X vector of a queue changed."""
+
+    queue: int
+    vector: int
+
+
+class SetConfigVector(Effect, frozen=True):
+    """The MSI-X vector of configuration changes changed."""
+
+    vector: int
+
+
+class SetInterrupts(Effect, frozen=True):
+    """How the function interrupts: MSI-X enabled in its capability, INTx disabled in its command register."""
+
+    msix: bool
+    intx_disabled: bool
+
+
+class RaiseConfig(Effect, frozen=True):
+    """Interrupt the driver for a configuration change (ISR bit 1, or the configuration vector)."""
+
+
+class AcknowledgeIsr(Effect, frozen=True):
+    """The driver read these ISR bits by way of the controller: clear them."""
+
+    bits: int
+
+
+class SetFilter(Effect, frozen=True):
+    """Which frames the driver receives (virtio 1.3 §5.1.6.5.1-3). MAC addresses are 6 bytes."""
+
+    promiscuous: bool
+    all_multicast: bool
+    all_unicast: bool
+    no_multicast: bool
+    no_unicast: bool
+    no_broadcast: bool
+    addresses: tuple[bytes, ...]  # unicast and multicast, the device's own first
+    vlans: bytes | None  # 512 bytes, bit n = VLAN n passes; None: VLANs are not filtered
+
+
+class SetPairs(Effect, frozen=True):
+    """How many receive/transmit queue pairs the driver uses."""
+
+    pairs: int
+
+
+class SetLink(Effect, frozen=True):
+    """Whether the function's port passes frames."""
+
+    up: bool
+
+
+class SetFabric(Effect, frozen=True):
+    """Whether the function's port takes part in the built-in switch; otherwise only its representor reaches it."""
+
+    on: bool
+
+
+class SetFrameLimit(Effect, frozen=True):
+    """Longest frame that the port takes: bytes of Ethernet frame without FCS (MTU + 18)."""
+
+    octets: int
+
+
+class Kick(Effect, frozen=True):
+    """The driver notified a queue by way of the controller."""
+
+    queue: int
+
+
+AnyEffect: TypeAlias = (
+    StartQueue
+    | StopQueue
+    | Reset
+    | SetVector
+    | SetConfigVector
+    | SetInterrupts
+    | RaiseConfig
+    | AcknowledgeIsr
+    | SetFilter
+    | SetPairs
+    | SetLink
+    | SetFabric
+    | SetFrameLimit
+    | Kick
+)

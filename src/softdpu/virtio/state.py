@@ -1,0 +1,37 @@
+"""The registers of a virtio device, whatever its type: what a driver has set, and nothing else."""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from softdpu.virtio.effects import NO_VECTOR
+
+Mode: TypeAlias = Literal["legacy", "modern"]
+
+
+class QueueState(msgspec.Struct, omit_defaults=True):
+    """One virtqueue. Addresses are guest-physical (IOVA) bytes."""
+
+    size: int = 0  # descriptors; 0: not set by the driver, the largest
+    vector: int = NO_VECTOR
+    enabled: bool = False  # queue_enable, or a legacy queue address that is not 0
+    descriptor: int = 0
+    driver: int = 0
+    device: int = 0
+    broken: bool = False  # stopped for good by a mistake of the driver, until it is reset
+
+
+class VirtioState(msgspec.Struct, omit_defaults=True):
+    """All of a virtio device but its type's own part."""
+
+    queues: tuple[QueueState, ...]
+    status: int = 0
+    mode: Mode | None = None  # which interface the driver uses; None: no driver has shown itself since the last reset
+    driver_features: int = 0  # by a modern driver as written: judged at FEATURES_OK; by a legacy one what holds
+    device_feature_select: int = 0
+    driver_feature_select: int = 0
+    queue_select: int = 0
+    config_vector: int = NO_VECTOR
+    generation: int = 0
+    changed: bool = False  # configuration changed since the driver last read it
+    faults: tuple[str, ...] = ()  # the most recent rules that a driver broke, oldest first; kept over resets

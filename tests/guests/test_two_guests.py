@@ -1,0 +1,66 @@
+"""Guests reach each other through the built-in switch, and one's end is not another's."""
+
+import re
+
+import pytest
+
+from softdpu.lab import Guest
+from tests.guests.bench import Bench, ping
+from tests.guests.conftest import Boot
+
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(600)]
+
+SIZE = 4 << 20
+MESSAGE = f"yes 0123456789abcdef | head -c {SIZE}"
+
+
+def pair(bench: Bench, boot: Boot, first: bool, second: bool) -> tuple[Guest, Guest]:
+    """Two guests on one network, .2 and .3, each driven as legacy device or not."""
+    guests = boot("6.12", legacy=first, root_ports=1), boot("6.1", legacy=second, root_ports=1)
+    for host, guest in enumerate(guests, start=2):
+        bench.configure(guest, bench.hotplug(guest), "192.0.2", host)
+    return guests
+
+
+@pytest.mark.parametrize("legacy", [(True, True), (True, False), (False, False)], ids=["both", "one", "none"])
+def test_guests_ping_each_other(bench: Bench, boot: Boot, legacy: tuple[bool, bool]) -> None:
+    one, other = pair(bench, boot, *legacy)
+    ping(one, "192.0.2.3")
+    ping(other, "192.0.2.2")
+    ping(one, "192.0.2.3", size=1472)
+
+
+def test_tcp_arrives_as_it_was_sent(bench: Bench, boot: Boot) -> None:
+    one, other = pair(bench, boot, True, False)
+    for sender, receiver, address in ((one, other, "192.0.2.3"), (other, one, "192.0.2.2")):
+        listening = receiver.begin("nc -l -p 9000 | sha256sum")
+        receiver.wait_for("netstat -ltn | grep :9000")
+        sent = sender.run(
+            f"{MESSAGE} | tee /tmp/sent | nc {address} 9000; sha256sum </tmp/sent", timeout=120, check=True
+        )
+        assert listening.wait(60).output.split()[-2:] == sent.output.split()[-2:]
+
+
+def test_a_killed_qemu_does_not_disturb_the_other_guest(bench: Bench, boot: Boot) -> None:
+    survivor = boot("6.12", legacy=True, root_ports=1)
+    nic = bench.configure(survivor, bench.hotplug(survivor))
+    pings = survivor.begin(f"ping -c 100 -i 0.1 -W 5 {nic.gateway}")
+    with Guest("6.1", legacy=True, root_ports=1) as victim:
+        bench.attach(victim)
+        other = bench.configure(victim, bench.hotplug(victim))
+        victim.begin(f"ping -i 0.01 {other.gateway}")
+        bench.ping_guest(other)
+    bench.detach(victim)
+    assert " 0% packet loss" in pings.wait(60).output
+
+
+def test_a_controller_that_is_killed_and_restarted_loses_no_packet(bench: Bench, boot: Boot) -> None:
+    guest = boot("6.12", legacy=True, root_ports=1)
+    nic = bench.configure(guest, bench.hotplug(guest))
+    pings = guest.begin(f"ping -c 600 -i 0.02 -W 5 {nic.gateway}")
+    for _ in range(3):
+        bench.dpu.restart_controller()
+    said = pings.wait(120).output
+    assert re.search(r"600 packets transmitted, 600 packets received", said), said
+    assert guest.run(f"cat /sys/class/net/{nic.name}/carrier_changes").output == "1\n"
+    assert bench.dpu.query(nic.device)["driver_mode"] == "legacy"

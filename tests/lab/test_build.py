@@ -1,0 +1,81 @@
+"""The cache repairs itself, and builders do not disturb each other."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from softdpu.lab import Lab, LabError
+from softdpu.lab.apt import PrivateApt
+
+pytestmark = pytest.mark.guest
+
+
+def test_a_whole_cache_costs_milliseconds(lab: Lab) -> None:
+    started = time.monotonic()
+    lab.build()
+    assert time.monotonic() - started < 0.5
+
+
+def test_a_damaged_guest_file_system_is_made_anew(copy: Lab) -> None:
+    archive = copy.initramfs("6.12")
+    sound = archive.read_bytes()
+    archive.unlink()
+    archive.write_bytes(sound[:-4096])
+    assert copy.build().initramfs("6.12").read_bytes() == sound
+
+
+def test_a_damaged_kernel_is_fetched_again(copy: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    image, release = copy.kernel_image("6.1"), copy.release("6.1")
+    sound = image.read_bytes()
+    image.unlink()
+    image.write_bytes(b"\0" * len(sound))
+    copy.build()
+    said = capsys.readouterr().err
+    assert "kernel-6.1: vmlinuz is damaged" in said
+    assert "QEMU" not in said
+    assert copy.release("6.1") != release or image.read_bytes() == sound
+
+
+def test_two_builders_at_once_both_find_a_whole_cache(copy: Lab) -> None:
+    copy.initramfs("6.1").unlink()
+    code = (
+        "import sys; from pathlib import Path; from softdpu.lab import Lab; Lab(Path(sys.argv[1])).build(thorough=True)"
+    )
+    builders = [subprocess.Popen([sys.executable, "-c", code, str(copy.cache)]) for _ in range(2)]
+    assert [builder.wait() for builder in builders] == [0, 0]
+    assert copy.initramfs("6.1").stat().st_size > 0
+
+
+def test_nothing_but_parts_and_the_lock_is_left(copy: Lab) -> None:
+    copy.initramfs("6.1").unlink()
+    (copy.cache / ".partial-qemu-abc").mkdir()
+    copy.build()
+    parts = {"qemu", *(f"{kind}-{kernel}" for kind in ("kernel", "initramfs") for kernel in ("6.1", "6.12", "7.3"))}
+    assert {path.name for path in copy.cache.iterdir()} - {"lock", "kvm.json"} == parts
+
+
+def test_a_mirror_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    apt = PrivateApt(tmp_path, ["file:/nonexistent/debian"])
+    with pytest.raises(LabError, match=r"no Debian mirror gives the suites trixie, .*file:/nonexistent/debian"):
+        apt.update()
+
+
+def test_the_next_mirror_is_tried(tmp_path: Path) -> None:
+    apt = PrivateApt(tmp_path, ["file:/nonexistent/debian", "http://mirror.example.org/debian"])
+    assert apt.update() == "http://mirror.example.org/debian"
+    assert "qemu-system-x86" in apt.names()
+
+
+def test_a_machine_without_the_keyring_is_told_what_to_install(tmp_path: Path) -> None:
+    apt = PrivateApt(tmp_path, ["http://mirror.example.org/debian"], keyring=tmp_path / "none.gpg")
+    with pytest.raises(LabError, match="apt-get install debian-archive-keyring"):
+        apt.update()
+
+
+def test_a_cache_that_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LabError, match="set SOFTDPU_LAB"):
+        Lab(tmp_path / "file" / "lab").build()

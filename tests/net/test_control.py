@@ -1,0 +1,208 @@
+"""The control virtqueue, command by command (virtio 1.3 §5.1.6.5)."""
+
+import pytest
+
+from softdpu.net.device import Function
+from softdpu.net.filters import TABLE
+from softdpu.spec import features as f
+from softdpu.spec import virtio_net as n
+from softdpu.spec.virtio_pci import NEEDS_RESET
+from softdpu.virtio.effects import SetFilter, SetPairs
+from softdpu.virtio.outcome import NOTHING, Effects
+from tests.virtio.drivers import MAC, Legacy, Modern, make, of_type
+
+OK, ERR = b"\0", b"\1"
+GROUP = bytes.fromhex("01005e000001")
+OTHER = bytes.fromhex("525400000001")
+
+
+@pytest.fixture
+def function() -> Function:
+    """Two pairs, running, with all features."""
+    function = make(queues=5)
+    Modern(function).bring_up(queues=5)
+    return function
+
+
+def send(function: Function, *parts: bytes, queue: int = 4, room: int = 1) -> tuple[bytes, Effects]:
+    return function.command(queue, b"".join(parts), room)
+
+
+def table(*addresses: bytes) -> bytes:
+    return len(addresses).to_bytes(4, "little") + b"".join(addresses)
+
+
+def only_filter(effects: Effects) -> SetFilter:
+    (filters,) = of_type(effects, SetFilter)
+    assert len(effects) == 1
+    return filters
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (n.CTRL_RX_PROMISC, "promiscuous"),
+        (n.CTRL_RX_ALLMULTI, "all_multicast"),
+        (n.CTRL_RX_ALLUNI, "all_unicast"),
+        (n.CTRL_RX_NOMULTI, "no_multicast"),
+        (n.CTRL_RX_NOUNI, "no_unicast"),
+        (n.CTRL_RX_NOBCAST, "no_broadcast"),
+    ],
+)
+@pytest.mark.parametrize("on", [True, False])
+def test_receive_modes(function: Function, command: int, name: str, on: bool) -> None:
+    """§5.1.6.5.1."""
+    answer, effects = send(function, bytes([n.CTRL_RX, command, on]))
+    assert answer == OK
+    assert getattr(only_filter(effects), name) == on
+
+
+@pytest.mark.parametrize("data", [b"", b"\2", b"\xff", b"\0\0"])
+def test_receive_mode_is_one_byte_zero_or_one(function: Function, data: bytes) -> None:
+    assert send(function, bytes([n.CTRL_RX, n.CTRL_RX_PROMISC]), data) == (ERR, NOTHING)
+
+
+def test_mac_table(function: Function) -> None:
+    """§5.1.6.5.2: two tables, unicast and multicast."""
+    answer, effects = send(function, bytes([n.CTRL_MAC, n.CTRL_MAC_TABLE_SET]), table(OTHER), table(GROUP))
+    assert answer == OK
+    assert only_filter(effects).addresses == (MAC, OTHER, GROUP)
+
+
+def test_mac_table_replaces_the_former_one(function: Function) -> None:
+    send(function, bytes([n.CTRL_MAC, n.CTRL_MAC_TABLE_SET]), table(OTHER), table(GROUP))
+    _, effects = send(function, bytes([n.CTRL_MAC, n.CTRL_MAC_TABLE_SET]), table(), table())
+    assert only_filter(effects).addresses == (MAC,)
+
+
+def test_more_addresses_than_fit(function: Function) -> None:
+    """§5.1.6.5.2, footnote: all of that kind pass instead."""
+    many = [bytes([0x01, 0, 0x5E, 0, 0, number]) for number in range(TABLE + 1)]
+    answer, effects = send(function, bytes([n.CTRL_MAC, n.CTRL_MAC_TABLE_SET]), table(OTHER), table(*many))
+    filters = only_filter(effects)
+    assert answer == OK
+    assert filters.addresses == (MAC, OTHER)
+    assert (filters.all_multicast, filters.all_unicast) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        table(OTHER),
+        table(OTHER) + b"\1\0\0",
+        table(OTHER) + b"\2\0\0\0" + GROUP,
+        b"\xff\xff\xff\xff" + OTHER,
+        table(OTHER) + table(GROUP) + b"\0",
+    ],
+)
+def test_malformed_mac_table(function: Function, data: bytes) -> None:
+    before = function.state.net.filter.unicast
+    assert send(function, bytes([n.CTRL_MAC, n.CTRL_MAC_TABLE_SET]), data) == (ERR, NOTHING)
+    assert function.state.net.filter.unicast == before
+
+
+def test_address_set(function: Function) -> None:
+    """§5.1.6.5.2.1: mac in the configuration is updated before the command is used."""
+    answer, effects = send(function, bytes([n.CTRL_MAC, n.CTRL_MAC_ADDR_SET]), OTHER)
+    assert answer == OK
+    assert only_filter(effects).addresses == (OTHER,)
+    assert Modern(function).config(0, 6) == OTHER
+
+
+@pytest.mark.parametrize("data", [b"", OTHER[:5], OTHER + b"\0", GROUP])
+def test_address_that_is_none(function: Function, data: bytes) -> None:
+    assert send(function, bytes([n.CTRL_MAC, n.CTRL_MAC_ADDR_SET]), data) == (ERR, NOTHING)
+    assert Modern(function).config(0, 6) == MAC
+
+
+def test_vlans(function: Function) -> None:
+    """§5.1.6.5.3."""
+    _, effects = send(function, bytes([n.CTRL_VLAN, n.CTRL_VLAN_ADD]), b"\x0a\x00")
+    assert only_filter(effects).vlans == b"\0\4" + bytes(510)
+    _, effects = send(function, bytes([n.CTRL_VLAN, n.CTRL_VLAN_DEL]), b"\x0a\x00")
+    assert only_filter(effects).vlans == bytes(512)
+
+
+@pytest.mark.parametrize("data", [b"", b"\1", b"\0\x10", b"\xff\xff", b"\1\0\0"])
+def test_vlan_that_is_none(function: Function, data: bytes) -> None:
+    assert send(function, bytes([n.CTRL_VLAN, n.CTRL_VLAN_ADD]), data) == (ERR, NOTHING)
+
+
+def test_announcement_is_acknowledged(function: Function) -> None:
+    """§5.1.6.5.4.2."""
+    function.announce()
+    assert Modern(function).config(6, 2) == b"\3\0"
+    assert send(function, bytes([n.CTRL_ANNOUNCE, n.CTRL_ANNOUNCE_ACK])) == (OK, NOTHING)
+    assert Modern(function).config(6, 2) == b"\1\0"
+    assert send(function, bytes([n.CTRL_ANNOUNCE, n.CTRL_ANNOUNCE_ACK]), b"\0") == (ERR, NOTHING)
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_pairs(function: Function, pairs: int) -> None:
+    """§5.1.6.5.6."""
+    answer, effects = send(function, bytes([n.CTRL_MQ, n.CTRL_MQ_VQ_PAIRS_SET, pairs, 0]))
+    assert (answer, effects.items) == (OK, (SetPairs(pairs),))
+
+
+@pytest.mark.parametrize("data", [b"\0\0", b"\3\0", b"\0\x80", b"\1", b"\1\0\0"])
+def test_pairs_that_are_not_there(function: Function, data: bytes) -> None:
+    """§5.1.6.5.6.1: not 0, not above max_virtqueue_pairs."""
+    assert send(function, bytes([n.CTRL_MQ, n.CTRL_MQ_VQ_PAIRS_SET]), data) == (ERR, NOTHING)
+
+
+@pytest.mark.parametrize("head", [b"", b"\0", b"\x05\0", b"\xff\xff", b"\0\6", b"\1\2", b"\2\2", b"\3\1", b"\4\1"])
+def test_unknown_commands(function: Function, head: bytes) -> None:
+    assert send(function, head, bytes(8)) == (ERR, NOTHING)
+
+
+@pytest.mark.parametrize(("command", "feature"), n.COMMANDS.items())
+def test_command_whose_feature_was_not_negotiated(command: tuple[int, int], feature: int) -> None:
+    """§5.1.6.5: the driver must not send it."""
+    function = make(queues=5)
+    without = function.device_features & ~f.mask_of(feature, f.ANY_LAYOUT)
+    Modern(function).bring_up(without)
+    queue = 2 if feature == f.NET_MQ else 4
+    assert send(function, bytes(command), b"\1", queue=queue) == (ERR, NOTHING)
+
+
+def test_control_queue_has_index_two_without_multiqueue() -> None:
+    """§5.1.2: N is 1 unless MQ is negotiated."""
+    function = make(queues=5)
+    modern = Modern(function)
+    modern.bring_up(f.mask_of(f.VERSION_1, f.NET_CTRL_VQ, f.NET_CTRL_RX), queues=5)
+    assert [queue.enabled for queue in function.queues] == [True, True, True, False, False]
+    assert send(function, b"\0\0\0", queue=2)[0] == OK
+
+
+@pytest.mark.parametrize("queue", [0, 1, 5, -1, 70000])
+def test_command_on_another_queue_needs_reset(function: Function, queue: int) -> None:
+    answer, effects = send(function, b"\0\0\0", queue=queue)
+    assert answer == b""
+    assert effects.log
+    assert function.status & NEEDS_RESET
+
+
+def test_command_without_room_for_its_answer_needs_reset(function: Function) -> None:
+    answer, _ = send(function, b"\0\0\0", room=0)
+    assert answer == b""
+    assert function.status & NEEDS_RESET
+    assert function.state.net.filter.promiscuous
+
+
+def test_reset_forgets_what_was_commanded(function: Function) -> None:
+    """§5.1.6.5.2.1: the table is empty on reset."""
+    send(function, bytes([n.CTRL_MAC, n.CTRL_MAC_TABLE_SET]), table(OTHER), table(GROUP))
+    send(function, bytes([n.CTRL_MQ, n.CTRL_MQ_VQ_PAIRS_SET, 2, 0]))
+    send(function, b"\0\0\0")
+    filters = of_type(Modern(function).write("device_status", 0), SetFilter)[0]
+    assert (filters.promiscuous, filters.addresses) == (True, (MAC,))
+    assert function.state.net == make(queues=5).state.net
+
+
+def test_legacy_driver_commands_too() -> None:
+    function = make()
+    Legacy(function).bring_up()
+    answer, effects = send(function, b"\0\0\0", queue=2)
+    assert answer == OK
+    assert not only_filter(effects).promiscuous

@@ -1,0 +1,54 @@
+"""What is offered, as the function is set up, and why not the rest."""
+
+import pytest
+
+from softdpu.net.features import DEFAULT, IMPLEMENTED, has_control, offered, pairs, withheld
+from softdpu.net.state import FunctionConfig, Layout
+from softdpu.spec import features as f
+from softdpu.virtio.negotiation import missing
+from tests.virtio.drivers import MAC
+
+
+def config(layout: Layout = "transitional", queues: int = 5, features: int = 0) -> FunctionConfig:
+    return FunctionConfig(layout=layout, mac=MAC, queues=queues, features=features)
+
+
+@pytest.mark.parametrize("layout", ["modern", "transitional", "legacy"])
+@pytest.mark.parametrize("queues", [2, 3, 4, 5, 65])
+def test_no_bit_is_offered_without_what_it_requires(layout: Layout, queues: int) -> None:
+    """virtio 1.3 §2.2.2."""
+    offer = offered(config(layout, queues))
+    assert [f.name_of(bit) for bit in f.bits_of(offer) if missing(f.FEATURES[bit], offer)] == []
+
+
+@pytest.mark.parametrize("layout", ["modern", "transitional", "legacy"])
+@pytest.mark.parametrize("queues", [2, 3, 5])
+def test_each_implemented_bit_is_offered_or_explained(layout: Layout, queues: int) -> None:
+    setup = config(layout, queues)
+    assert offered(setup) | f.mask_of(*withheld(setup)) == IMPLEMENTED
+    assert offered(setup) & f.mask_of(*withheld(setup)) == 0
+
+
+@pytest.mark.parametrize(
+    ("queues", "expected"),
+    [(2, (1, False)), (3, (1, True)), (4, (1, True)), (5, (2, True)), (8, (3, True)), (65, (32, True))],
+)
+def test_pairs_and_control_queue(queues: int, expected: tuple[int, bool]) -> None:
+    """§5.1.2: two virtqueues a pair, and one for control."""
+    assert (pairs(config(queues=queues)), has_control(config(queues=queues))) == expected
+
+
+def test_multiqueue_needs_two_pairs() -> None:
+    assert offered(config(queues=5)) >> f.NET_MQ & 1
+    assert not offered(config(queues=3)) >> f.NET_MQ & 1
+
+
+def test_access_platform_is_on_request() -> None:
+    """As in QEMU: a legacy driver must be able to work without more ado."""
+    assert not offered(config()) >> f.ACCESS_PLATFORM & 1
+    assert offered(config(features=1 << 33)) >> f.ACCESS_PLATFORM & 1
+    assert "legacy device" in withheld(config("legacy", features=1 << 33))[f.ACCESS_PLATFORM]
+
+
+def test_default_bits() -> None:
+    assert f.bits_of(DEFAULT) == [3, 5, *range(15, 24), 27, 28, 29, 32, 40, 63]

@@ -1,0 +1,211 @@
+"""The steps of the workflow, in the order of the manual; each claims what it shows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+
+from softdpu.lab import Guest
+from tools.demo.stage import Stage
+
+HOTPLUG = "virtnet hotplug -i mlx5_0 -f 0x0 -m 0C:C4:7A:FF:22:93 -t 1500 -n 3 -s 1024 -l"
+IDS = (
+    "for d in /sys/bus/pci/devices/*; do [ $(cat $d/vendor) = 0x1af4 ] && echo ${d##*/} $(cat $d/class): "
+    "$(cut -c3- $d/vendor):$(cut -c3- $d/device) rev $(cut -c3- $d/revision) "
+    "subsystem $(cut -c3- $d/subsystem_vendor):$(cut -c3- $d/subsystem_device); done"
+)
+MODE = "cat /sys/bus/virtio/devices/*/features"
+VERSION_1 = 32  # bit of a modern driver's features
+TRANSFER_PORT = 5001
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A guest and its representor on one subnet."""
+
+    representor: str
+    subnet: str
+
+    @property
+    def dpu(self) -> str:
+        """The representor's address."""
+        return f"{self.subnet}.1"
+
+    @property
+    def guest(self) -> str:
+        """The guest's address."""
+        return f"{self.subnet}.2"
+
+
+FIRST = Pair("en3f0pf0sf2000", "10.7.1")
+SECOND = Pair("en3f0pf0sf2001", "10.7.2")
+
+
+def firmware(stage: Stage) -> None:
+    """Steps 1 and 3: settings, and the cold reboot that makes them current."""
+    stage.chapter("Firmware settings and a cold reboot")
+    stage.shell(
+        "mlxconfig -d 03:00.0 -y s VIRTIO_NET_EMULATION_ENABLE=1 VIRTIO_NET_EMULATION_NUM_MSIX=8 "
+        "PCI_SWITCH_EMULATION_ENABLE=1 PCI_SWITCH_EMULATION_NUM_PORT=16 PER_PF_NUM_SF=1 PF_TOTAL_SF=64"
+    )
+    stage.shell(
+        "mlxconfig -d 03:00.0 -y s VIRTIO_NET_EMULATION_PF_PCI_LAYOUT=1 VIRTIO_EMULATION_HOTPLUG_TRANS=1"
+    )
+    stage.shell("softdpu power-cycle")
+    query = stage.shell("mlxconfig -d 03:00.0 -e q VIRTIO_EMULATION_HOTPLUG_TRANS").stdout
+    line = next((line for line in query.splitlines() if "HOTPLUG_TRANS" in line), "")
+    values = re.findall(r"\((\d)\)", line)
+    stage.claim("firmware", "Next Boot became Current with the power cycle", " ".join(line.split()), values == ["0", "1", "1"])
+
+
+def hotplug(stage: Stage, guest: Guest) -> None:
+    """Step 5: the hotplug line of the manual."""
+    stage.chapter("Hot plug into a running guest, kernel 6.12 with virtio_pci.force_legacy=1 intel_iommu=off")
+    show(stage, guest, "uname -r; cat /proc/cmdline")
+    stage.reply(f"softdpu host attach {guest.qmp_path} --name first")
+    began = time.monotonic()
+    reply = stage.reply(HOTPLUG)
+    stage.claim("hotplug -l", '"transitional": 1, errno 0', _brief(reply), reply.get("transitional") == 1)
+    guest.wait_for("ip link show eth0", 30)
+    stage.claim("hotplug -l", "eth0 in the guest", f"after {time.monotonic() - began:.2f} s", holds=True)
+    listing = stage.shell("virtnet query -p 0 | grep transitional").stdout.strip()
+    stage.claim("virtnet query", '"transitional": 1,', listing, listing == '"transitional": 1,')
+
+
+def legacy_guest(stage: Stage, guest: Guest) -> None:
+    """Step 6: the device in the guest is driven through its I/O ports."""
+    stage.chapter("The guest sees a legacy device")
+    _claim_ids(stage, guest)
+    _claim_legacy(stage, guest)
+
+
+def _claim_ids(stage: Stage, guest: Guest) -> None:
+    ids = show(stage, guest, IDS)
+    claimed = "1af4:1000 rev 00 subsystem 1af4:0001"
+    stage.claim("lspci -n", claimed, ids.strip(), "1af4:1000 rev 0x00" in ids and "1af4:0x0001" in ids or claimed in ids)
+
+
+def _claim_legacy(stage: Stage, guest: Guest) -> None:
+    ports = show(stage, guest, "grep virtio /proc/ioports").strip()
+    stage.claim("/proc/ioports", "virtio-pci-legacy", " ".join(ports.split()), "virtio-pci-legacy" in ports)
+    bits = guest.run(MODE).output.strip()
+    stage.claim("driver", "legacy: VERSION_1 not negotiated", f"bit 32 is {bits[VERSION_1]}", bits[VERSION_1] == "0")
+
+
+def traffic(stage: Stage, guest: Guest, pair: Pair) -> None:
+    """Ping and 16 MB of TCP each way between guest and representor."""
+    stage.chapter(f"Traffic between {guest.release} and {pair.representor}")
+    stage.in_netns(f"ip address add {pair.dpu}/24 dev {pair.representor}")
+    show(stage, guest, f"ip address add {pair.guest}/24 dev eth0; ip link set eth0 up; ip -brief address show eth0 2>/dev/null || ip address show eth0")
+    ping = stage.in_netns(f"ping -c 20 -i 0.05 -W 5 {pair.guest}").stdout
+    stage.claim("ping", "20 of 20 answered", _loss(ping), " 0% packet loss" in ping)
+    _transfer(stage, guest, pair, "receive", f"head -c 16777216 /dev/urandom >/tmp/blob; sha256sum </tmp/blob; nc {pair.dpu} {TRANSFER_PORT} </tmp/blob; rm /tmp/blob")
+    _transfer(stage, guest, pair, "send", f"nc {pair.dpu} {TRANSFER_PORT} </dev/null | sha256sum")
+
+
+def _transfer(stage: Stage, guest: Guest, pair: Pair, verb: str, command: str) -> None:
+    """The DPU sends or receives; the guest does the other and says its checksum."""
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", stage.netns, "python3", "-m", "tools.demo.transfer", verb, pair.dpu, str(TRANSFER_PORT)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=stage.environment,
+    )
+    try:
+        time.sleep(0.5)
+        there = show(stage, guest, command, 120).split()
+        here = (server.communicate(timeout=60)[0] or "").strip()
+    finally:
+        server.kill()
+        server.wait()
+    direction = "guest → representor" if verb == "receive" else "representor → guest"
+    stage.claim("16 MB over TCP", f"{direction}: the same SHA-256", f"{here[:16]}… both" if here in there else f"{here} {there}", bool(here) and here in there)
+
+
+def older_guest(stage: Stage, guest: Guest) -> None:
+    """Step 4: where virtio_pci is a module, it is loaded again with force_legacy=1; and the modern driver on the same device."""
+    stage.chapter("Kernel 6.1: modprobe virtio_pci force_legacy=1, then the modern driver on the very same device")
+    stage.reply(f"softdpu host attach {guest.qmp_path} --name second")
+    stage.reply(f"{HOTPLUG.replace('93', '94')} --host second")
+    show(stage, guest, "virtio load force_legacy=1; cat /sys/module/virtio_pci/parameters/force_legacy")
+    guest.wait_for("ip link show eth0", 30)
+    _claim_legacy(stage, guest)
+    traffic(stage, guest, SECOND)
+    show(stage, guest, "virtio reload; cat /sys/module/virtio_pci/parameters/force_legacy")
+    guest.wait_for("ip link show eth0", 30)
+    bits = guest.run(MODE).output.strip()
+    stage.claim("modern driver", "VERSION_1 negotiated on the same device", f"bit 32 is {bits[VERSION_1]}", bits[VERSION_1] == "1")
+    guest.run(f"ip address add {SECOND.guest}/24 dev eth0; ip link set eth0 up")
+    ping = stage.in_netns(f"ping -c 20 -i 0.05 -W 5 {SECOND.guest}").stdout
+    stage.claim("modern driver", "20 of 20 pings answered", _loss(ping), " 0% packet loss" in ping)
+
+
+def guest_to_guest(stage: Stage, first: Guest, second: Guest) -> None:
+    """Two guests, legacy and modern, through the built-in switch."""
+    stage.chapter("Guest to guest through the switch: a legacy driver and a modern one")
+    first.run("ip address add 10.7.9.11/24 dev eth0")
+    second.run("ip address add 10.7.9.12/24 dev eth0")
+    ping = show(stage, first, "ping -c 10 10.7.9.12")
+    stage.claim("guest to guest", "10 of 10 pings answered", _loss(ping), " 0% packet loss" in ping)
+
+
+def crash(stage: Stage, guest: Guest) -> None:
+    """The controller is killed in a ping flood and started again."""
+    stage.chapter("The controller is killed (SIGKILL) during a ping flood, and started again")
+    carrier = guest.run("cat /sys/class/net/eth0/carrier_changes").output.strip()
+    flood = subprocess.Popen(
+        ["ip", "netns", "exec", stage.netns, "ping", "-q", "-i", "0.002", "-c", "2500", "-W", "5", FIRST.guest],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1)
+    stage.kill_controller()
+    print(f"dpu$ kill -9 {stage.controller.pid if stage.controller else ''}")
+    time.sleep(1)
+    began = time.monotonic()
+    stage.start_controller()
+    stage.show("dpu", "virtio-net-controller &", f"answers after {time.monotonic() - began:.2f} s")
+    output = flood.communicate(timeout=90)[0]
+    stage.show("dpu", f"ping -i 0.002 -c 2500 {FIRST.guest}", output)
+    stage.claim("controller killed", "no ping of the flood lost", _loss(output), " 0% packet loss" in output)
+    after = guest.run("cat /sys/class/net/eth0/carrier_changes").output.strip()
+    stage.claim("controller killed", "link never down", f"carrier changes {carrier} → {after}", carrier == after)
+    known = stage.shell("virtnet list | grep -c vuid").stdout.strip()
+    stage.claim("controller restarted", "both devices are there again", f"{known} devices", known == "2")
+
+
+def unplug(stage: Stage, guest: Guest) -> None:
+    """This QEMU aborts when a vfio-user device with MSI-X leaves it: that is refused. One without MSI-X goes."""
+    stage.chapter("Unplug")
+    refused = stage.shell("virtnet unplug -p 0")
+    stage.claim("unplug, MSI-X", "refused with the reason; the guest lives on", f"exit {refused.returncode}", refused.returncode == 1)
+    reply = stage.reply(f"{HOTPLUG.replace('93', '95')} --num_msix 0 --host first")
+    guest.wait_for("ip link show eth1", 30)
+    representor = reply.get("sf_rep_net_device", "?")
+    done = stage.shell(f"virtnet unplug -p {reply.get('id')}")
+    stage.claim("unplug, INTx", "errno 0", f"exit {done.returncode}", done.returncode == 0)
+    gone = guest.run("ip link show eth1").status != 0
+    stage.claim("unplug, INTx", "eth1 is gone from the guest", "gone" if gone else "still there", gone)
+    there = stage.in_netns(f"ip link show {representor}").returncode == 0
+    stage.claim("unplug, INTx", "its representor is gone", "still there" if there else "gone", not there)
+    stage.shell("virtnet list | grep -E 'vuid|transitional|sf_rep_net_device|faults'")
+
+
+def show(stage: Stage, guest: Guest, command: str, timeout: float = 60) -> str:
+    """A command in the guest and its answer."""
+    result = guest.run(command, timeout=timeout)
+    stage.show(f"guest {guest.release.split('-')[0]}", command, result.output)
+    return result.output
+
+
+def _loss(ping: str) -> str:
+    line = next((line for line in ping.splitlines() if "packet loss" in line), "no answer")
+    return line.split(", time")[0].replace("packets ", "")
+
+
+def _brief(reply: dict[str, object]) -> str:
+    return ", ".join(f"{key} {reply.get(key)}" for key in ("transitional", "errno"))
+
+
