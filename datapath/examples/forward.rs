@@ -1,5 +1,5 @@
 //! How many cycles it takes to move a frame from one guest's transmit ring to another's receive ring: driver and datapath in
-//! one thread, as in docs: `cargo run --release --example forward`. The driver is light: it only moves indices.
+//! one thread, `cargo run --release --example forward`. The driver is light: it only moves indices.
 
 #![allow(dead_code, unused_imports)]
 
@@ -63,13 +63,18 @@ fn measure(octets: usize) -> f64 {
     let packets = ROUNDS as f64 * f64::from(BURST);
     assert_eq!(counters.function(0).get(counters::Function::SwitchedFrames), (ROUNDS as u64 + 1000) * u64::from(BURST));
     let rate = packets / time.as_secs_f64() / 1e6;
-    println!("{octets:5} B: {:.1} cycles, {rate:.1} Mpps, {:.1} Gbit/s", spent as f64 / packets, rate * octets as f64 * 8e-3);
+    println!(
+        "{octets:5} B: {:.1} cycles, {rate:.1} Mpps, {:.1} Gbit/s",
+        spent as f64 / packets,
+        rate * octets as f64 * 8e-3
+    );
     spent as f64 / packets
 }
 
 fn run(engine: &mut Engine, transmit: &mut Driver, receive: &mut Driver, rounds: usize) {
     for _ in 0..rounds {
-        transmit.place_many(BURST);
+        (0..BURST).for_each(|_| transmit.place(transmit.offered % RING as u16));
+        transmit.publish();
         engine.turn(Duration::ZERO);
         receive.offered = receive.used_index().wrapping_add(RING as u16);
         receive.publish();
@@ -78,8 +83,8 @@ fn run(engine: &mut Engine, transmit: &mut Driver, receive: &mut Driver, rounds:
 
 fn prefill(guests: &[Guest; 2], transmit: &Driver, receive: &Driver, octets: usize) {
     for index in 0..RING as u16 {
-        let source = guests[0].buffer(u64::from(index)) ;
-        let target = guests[1].buffer(u64::from(index)) ;
+        let source = guests[0].buffer(u64::from(index));
+        let target = guests[1].buffer(u64::from(index));
         let mut frame = vec![0; 12 + octets];
         frame[12..18].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
         frame[18..24].copy_from_slice(&[2, 0, 0, 0, 0, 0]);

@@ -1,7 +1,9 @@
 """virtnet: the command line, the echoed request, the JSON as documented scripts expect it, and every refusal."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -225,3 +227,16 @@ def test_a_closed_pipe_ends_it_quietly(root: Root) -> None:
     line = f"{sys.executable} -c '{code}' -h | head -c 1; echo ${{PIPESTATUS[0]}} >&2"
     ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
     assert ended.stderr.strip() in ("0", "141")  # done before the pipe closed, or ended by SIGPIPE
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("virtnet hot", "hotplug "), ("virtnet hotplug -i mlx5_b", "mlx5_bond_0 "), ("virtnet log -l d", "debug ")],
+)
+def test_tab_completes_verbs_and_values(typed: str, offered: str, tmp_path: Path) -> None:
+    code = "import sys; sys.argv[0] = 'virtnet'; from softdpu.cli.virtnet import main; main()"
+    answer = tmp_path / "answer"
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "COMP_LINE": typed}
+    environment = os.environ | asked | {"COMP_POINT": str(len(typed)), "_ARGCOMPLETE_IFS": "\n"}
+    subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert answer.read_text() == offered

@@ -3,6 +3,7 @@
 import pytest
 
 from softdpu.net.state import Layout
+from softdpu.net.validation import encode
 from softdpu.pci.plan import IO_BAR
 from softdpu.spec import features as f
 from softdpu.spec.legacy import rings
@@ -106,6 +107,20 @@ def test_features_written_after_the_queues_reach_them() -> None:
     effects = legacy.write("driver_features", f.mask_of(f.NET_MRG_RXBUF, f.EVENT_IDX))
     (start,) = of_type(effects, StartQueue)
     assert (start.header, start.mergeable, start.event_index) == (12, True, True)
+
+
+def test_vlan_filter_holds_from_the_features() -> None:
+    """§5.1.6.5.3."""
+    legacy = Legacy(make())
+    effects = legacy.write("driver_features", f.mask_of(f.NET_CTRL_VQ, f.NET_CTRL_VLAN))
+    assert of_type(effects, SetFilter)[0].vlans == bytes(512)
+
+
+def test_faulted_queue_starts_anew_where_it_is_placed_again() -> None:
+    legacy = Legacy(make())
+    legacy.bring_up()
+    legacy.function.queue_fault(1, "a loop")
+    assert of_type(legacy.place(1), StartQueue)[0].queue == 1
 
 
 @pytest.mark.parametrize(("features", "header"), [((), 10), ((f.NET_MRG_RXBUF,), 12)])
@@ -259,10 +274,11 @@ def test_writes_through_the_other_interface_do_nothing() -> None:
     function = make()
     legacy, modern = Legacy(function), Modern(function)
     legacy.bring_up()
-    before = function.state.virtio.queues[0].descriptor
-    for name, value in (("device_status", 15), ("driver_feature", 1), ("queue_desc", 0x5000), ("queue_enable", 1)):
-        assert modern.write(name, value).items == ()
-    assert (function.status, function.state.virtio.queues[0].descriptor) == (7, before)
+    legacy.place(1, page=0)
+    before = encode(function.state)
+    writes = {"device_status": 15, "driver_feature": 1, "queue_desc": 0x5000, "queue_size": 64, "queue_enable": 1}
+    assert [modern.write(name, value).items for name, value in writes.items()] == [()] * 5
+    assert encode(function.state) == before
 
 
 def test_modern_driver_is_not_disturbed_by_legacy_writes() -> None:

@@ -11,6 +11,7 @@ from softdpu.virtio.effects import (
     Kick,
     RaiseConfig,
     SetConfigVector,
+    SetFilter,
     SetVector,
     StartQueue,
     StopQueue,
@@ -171,6 +172,32 @@ def test_queues_start_with_driver_ok() -> None:
     assert [(start.queue, start.role, start.size) for start in starts] == [(0, "receive", 256), (2, "control", 64)]
     assert (starts[0].descriptor, starts[0].driver, starts[0].device) == tuple(AREAS.values())
     assert starts[0].position == 0
+
+
+def test_running_queues_are_not_started_again_by_a_status_write() -> None:
+    modern = Modern(make())
+    modern.bring_up()
+    assert modern.write("device_status", 15) == NOTHING
+    assert modern.write("device_status", 15 | v.FAILED) == NOTHING
+
+
+def test_header_has_twelve_bytes_whatever_is_negotiated() -> None:
+    """§5.1.6: only the legacy interface has a header without num_buffers."""
+    effects = Modern(make()).bring_up(f.mask_of(f.VERSION_1))
+    assert {(start.header, start.mergeable) for start in of_type(effects, StartQueue)} == {(12, False)}
+
+
+@pytest.mark.parametrize(("features", "vlans"), [((f.NET_CTRL_VQ, f.NET_CTRL_VLAN), bytes(512)), ((), None)])
+def test_vlan_filter_holds_from_features_ok(features: tuple[int, ...], vlans: bytes | None) -> None:
+    """§5.1.6.5.3: it starts empty where it is negotiated."""
+    (filters,) = of_type(Modern(make()).negotiate(f.mask_of(f.VERSION_1, *features)), SetFilter)
+    assert filters.vlans == vlans
+
+
+def test_wide_read_reaches_isr_too() -> None:
+    function = make()
+    data, effects = function.read(MODERN_BAR, 0xFFE, 4, 1)
+    assert (data, effects.items) == (b"\0\0\1\0", (AcknowledgeIsr(1),))
 
 
 def test_queue_enabled_later_starts_at_once() -> None:

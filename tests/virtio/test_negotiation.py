@@ -37,6 +37,14 @@ def test_refused_features_leave_features_ok_clear() -> None:
     assert "FEATURES_OK refused" in effects.log[0].text
 
 
+def test_refused_driver_cannot_run_by_setting_both_bits_at_once() -> None:
+    modern = Modern(make())
+    modern.negotiate(0)
+    effects = modern.write("device_status", 15)
+    assert modern.read("device_status") == 3
+    assert effects.items == ()
+
+
 def test_refused_driver_may_try_again() -> None:
     modern = Modern(make())
     modern.negotiate(0)

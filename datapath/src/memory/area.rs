@@ -59,7 +59,11 @@ impl Area {
     fn at(&self, offset: usize, size: usize) -> *mut u8 {
         let start = self.start.expect("a ring without memory is not touched");
         let place = start.as_ptr().wrapping_add(offset);
-        assert!(offset + size <= self.len && place as usize % size == 0, "offset {offset} of a ring's {} bytes", self.len);
+        assert!(
+            offset + size <= self.len && place as usize % size == 0,
+            "offset {offset} of a ring's {} bytes",
+            self.len
+        );
         place
     }
 }

@@ -97,7 +97,7 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, _context: 
     unsafe {
         let address = (*info).si_addr() as usize;
         let errno = *libc::__errno_location();
-        let replaced = find(address).is_some_and(|slot| replace(slot));
+        let replaced = find(address).is_some_and(replace);
         if !replaced {
             // Not guest memory, so a fault of ours: let it end the process where it happened.
             libc::signal(signal, libc::SIG_DFL);

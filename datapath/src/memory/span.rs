@@ -53,12 +53,6 @@ impl<'m> Source<'m> {
         unsafe { Source::new(self.start.add(n), self.len - n) }
     }
 
-    /// At most its first `n` bytes.
-    #[inline(always)]
-    pub fn first(self, n: usize) -> Self {
-        Source { len: n.min(self.len), ..self }
-    }
-
     #[inline(always)]
     pub fn u16(&self, offset: usize) -> Option<u16> {
         self.load(offset).map(u16::from_le)

@@ -53,7 +53,13 @@ pub trait Translate<'m>: Sized {
     /// Whether the device writes to pieces of this kind.
     const WRITES: bool;
 
-    fn translate(table: &'m Table, hint: &mut usize, iova: u64, len: u64, pieces: &mut Vec<Self>) -> Result<(), Refusal>;
+    fn translate(
+        table: &'m Table,
+        hint: &mut usize,
+        iova: u64,
+        len: u64,
+        pieces: &mut Vec<Self>,
+    ) -> Result<(), Refusal>;
 }
 
 impl Region {
@@ -105,11 +111,6 @@ impl Table {
     pub fn new(mut regions: Vec<Region>) -> Table {
         regions.sort_by_key(Region::iova);
         Table { regions }
-    }
-
-    /// In ascending order of address.
-    pub fn regions(&self) -> &[Region] {
-        &self.regions
     }
 
     /// Whether the VMM took pages of any region away.
@@ -177,7 +178,13 @@ impl<'m> Translate<'m> for Source<'m> {
     const WRITES: bool = false;
 
     #[inline(always)]
-    fn translate(table: &'m Table, hint: &mut usize, iova: u64, len: u64, pieces: &mut Vec<Self>) -> Result<(), Refusal> {
+    fn translate(
+        table: &'m Table,
+        hint: &mut usize,
+        iova: u64,
+        len: u64,
+        pieces: &mut Vec<Self>,
+    ) -> Result<(), Refusal> {
         // SAFETY: `each_piece` gives mapped ranges that may be read, and the table keeps them mapped for 'm.
         each_piece(table, hint, iova, len, false, |host, n| pieces.push(unsafe { Source::new(host.as_ptr(), n) }))
     }
@@ -187,7 +194,13 @@ impl<'m> Translate<'m> for Sink<'m> {
     const WRITES: bool = true;
 
     #[inline(always)]
-    fn translate(table: &'m Table, hint: &mut usize, iova: u64, len: u64, pieces: &mut Vec<Self>) -> Result<(), Refusal> {
+    fn translate(
+        table: &'m Table,
+        hint: &mut usize,
+        iova: u64,
+        len: u64,
+        pieces: &mut Vec<Self>,
+    ) -> Result<(), Refusal> {
         // SAFETY: `each_piece` gives mapped ranges that may be written, and the table keeps them mapped for 'm.
         each_piece(table, hint, iova, len, true, |host, n| pieces.push(unsafe { Sink::new(host.as_ptr(), n) }))
     }
@@ -218,16 +231,17 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Refusal::Outside { iova, len } => write!(f, "{iova:#x} + {len:#x} is outside the guest's memory"),
-            Refusal::NotShared { iova } => write!(
-                f,
-                "guest memory at {iova:#x} is not shared: start QEMU with a memory-backend-memfd,share=on"
-            ),
+            Refusal::NotShared { iova } => {
+                write!(f, "guest memory at {iova:#x} is not shared: start QEMU with a memory-backend-memfd,share=on")
+            }
             Refusal::ReadOnly { iova } => write!(f, "guest memory at {iova:#x} is mapped read-only for the device"),
             Refusal::WriteOnly { iova } => write!(f, "guest memory at {iova:#x} is mapped write-only for the device"),
             Refusal::Divided { iova, len } => {
                 write!(f, "{iova:#x} + {len:#x} is not in one region of the guest's memory, as a ring must be")
             }
-            Refusal::Misaligned { iova, align } => write!(f, "{iova:#x} is not a multiple of {align}, or its region is not"),
+            Refusal::Misaligned { iova, align } => {
+                write!(f, "{iova:#x} is not a multiple of {align}, or its region is not")
+            }
         }
     }
 }

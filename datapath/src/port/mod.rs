@@ -3,3 +3,6 @@
 mod tap;
 
 pub use tap::{LONGEST, Outcome, Tap};
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,10 @@ pub struct Tap {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A frame of `len` bytes, the first `placed` of them in the places given and the others in `rest`.
-    Frame { len: usize, placed: usize },
+    Frame {
+        len: usize,
+        placed: usize,
+    },
     Empty,
     /// The places were not memory any more.
     BadMemory,
@@ -32,10 +35,6 @@ pub enum Outcome {
 impl Tap {
     pub fn new(fd: OwnedFd) -> Tap {
         Tap { fd, gone: false }
-    }
-
-    pub fn gone(&self) -> bool {
-        self.gone
     }
 
     /// Sends a frame out of the representor. An inner None is a place that was not memory any more.

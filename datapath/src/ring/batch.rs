@@ -88,13 +88,6 @@ impl<'b, 'm> Payload<'b, 'm> {
         }
         done
     }
-
-    #[inline(always)]
-    pub fn prefetch(&self) {
-        if let Some(piece) = self.pieces.first() {
-            piece.after(self.skip).prefetch();
-        }
-    }
 }
 
 /// Copies a stream into another until either ends; returns how many bytes.

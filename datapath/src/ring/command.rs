@@ -28,7 +28,13 @@ pub struct Command {
 
 impl Control {
     pub fn new(setup: &QueueSetup, table: &Table, first_ticket: u64) -> Result<Control, Fault> {
-        Ok(Control { ring: Split::new(setup, table)?, vector: setup.vector, pending: None, tickets: first_ticket, kept: None })
+        Ok(Control {
+            ring: Split::new(setup, table)?,
+            vector: setup.vector,
+            pending: None,
+            tickets: first_ticket,
+            kept: None,
+        })
     }
 
     /// The next command, unless one is waiting for its answer. It stays in the ring until that has come.

@@ -75,8 +75,12 @@ impl fmt::Display for Breach {
                 write!(f, "the available index went from {next} to {available}, further than the queue's size {size}")
             }
             Breach::HeadOutside { size } => write!(f, "made available, but the queue's size is {size}"),
-            Breach::NextOutside { next, size } => write!(f, "names {next} as the next one, but the queue's size is {size}"),
-            Breach::TooLong { size } => write!(f, "its chain loops or has more than the queue's size of {size} descriptors"),
+            Breach::NextOutside { next, size } => {
+                write!(f, "names {next} as the next one, but the queue's size is {size}")
+            }
+            Breach::TooLong { size } => {
+                write!(f, "its chain loops or has more than the queue's size of {size} descriptors")
+            }
             Breach::IndirectNotNegotiated => write!(f, "indirect, which was not negotiated"),
             Breach::IndirectLength(len) => write!(f, "indirect table of {len} bytes, not a positive multiple of 16"),
             Breach::IndirectNested => write!(f, "indirect inside an indirect table"),

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::fence;
 
+use super::BATCH;
 use super::batch::Batch;
 use super::fault::{Breach, Fault};
 use super::indirect;
-use super::BATCH;
 use crate::memory::{Area, Table, Translate};
 use crate::worker::orders::QueueSetup;
 
@@ -121,7 +121,12 @@ impl Split {
     /// Takes up to `most` (at most `BATCH`) chains, in order, with their pieces of the batch's direction. On a fault the
     /// batch holds those before it.
     #[inline]
-    pub fn pop<'m, S: Translate<'m>>(&mut self, table: &'m Table, most: usize, batch: &mut Batch<S>) -> Result<(), Fault> {
+    pub fn pop<'m, S: Translate<'m>>(
+        &mut self,
+        table: &'m Table,
+        most: usize,
+        batch: &mut Batch<S>,
+    ) -> Result<(), Fault> {
         let mut heads = [0; BATCH];
         let heads = &mut heads[..self.ready(most.min(BATCH))?];
         for (offset, head) in heads.iter_mut().enumerate() {

@@ -131,14 +131,6 @@ impl Driver {
         self.offered = self.offered.wrapping_add(1);
     }
 
-    /// Makes the next `n` of the heads 0, 1, 2… available.
-    pub fn place_many(&mut self, n: u16) {
-        for _ in 0..n {
-            self.place(self.offered % self.setup.size as u16);
-        }
-        self.publish();
-    }
-
     pub fn publish(&self) {
         self.set_available(self.offered);
     }

@@ -42,7 +42,8 @@ fn hash(frame: &Frame<'_, '_>) -> u32 {
 
 fn flow(frame: &[u8]) -> Option<u64> {
     let tagged = frame.get(12..14)? == [0x81, 0x00];
-    let (kind, packet) = if tagged { (frame.get(16..18)?, frame.get(18..)?) } else { (&frame[12..14], frame.get(14..)?) };
+    let (kind, packet) =
+        if tagged { (frame.get(16..18)?, frame.get(18..)?) } else { (&frame[12..14], frame.get(14..)?) };
     match kind {
         [0x08, 0x00] => ipv4(packet),
         [0x86, 0xdd] => ipv6(packet),

@@ -80,6 +80,7 @@ impl<'b, 'm> Frame<'b, 'm> {
         let mut bytes = [0; LOOKED_AT];
         let n = payload.len.min(LOOKED_AT);
         payload.read(&mut bytes[..n]);
-        (n >= SHORTEST).then(|| [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 of 16 bytes"))))
+        (n >= SHORTEST)
+            .then(|| [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 of 16 bytes"))))
     }
 }

@@ -70,7 +70,8 @@ impl Tally {
     pub fn add(&mut self, octets: usize) {
         self.frames += 1;
         self.octets += octets as u64;
-        let class = if octets <= 64 { 0 } else { SIZES.iter().position(|(longest, _)| octets <= *longest).unwrap_or(0) };
+        let class =
+            if octets <= 64 { 0 } else { SIZES.iter().position(|(longest, _)| octets <= *longest).unwrap_or(0) };
         self.sizes[class] += 1;
     }
 

@@ -88,7 +88,9 @@ impl Engine {
 
     /// Frames are in a function's tap, and may be read.
     pub fn readable(&mut self, function: FunctionId) {
-        let Some(port) = self.fabric.get(function).filter(|port| port.tap.is_some() && !port.tap_polled) else { return };
+        let Some(port) = self.fabric.get(function).filter(|port| port.tap.is_some() && !port.tap_polled) else {
+            return;
+        };
         if std::mem::take(&mut port.starved) {
             (0..port.pairs).for_each(|pair| {
                 if let Some(queue) = port.running(2 * pair) {
@@ -254,9 +256,11 @@ impl Engine {
 
     fn fault_all(&mut self, function: FunctionId, breach: &Breach) {
         for queue in 0..QUEUES as u16 {
-            let stopped = self.fabric.get(function).and_then(|port| port.queues.get(usize::from(queue))).is_none_or(|slot| {
-                matches!(slot, Slot::Stopped)
-            });
+            let stopped = self
+                .fabric
+                .get(function)
+                .and_then(|port| port.queues.get(usize::from(queue)))
+                .is_none_or(|slot| matches!(slot, Slot::Stopped));
             if !stopped {
                 self.fault(function, breach.clone().of(queue));
             }

@@ -3,14 +3,14 @@
 
 use std::mem::take;
 
-use super::fabric::{Fabric, Scratch};
 use super::deliver::deliver;
 use super::doorbells::bits;
+use super::fabric::{Fabric, Scratch};
 use super::function::{Function, Queue, Slot, conclude};
 use crate::counters::{Function as Counter, FunctionCounters};
+use crate::memory::Source;
 use crate::port::Tap;
 use crate::ring::{BATCH, Batch, Breach, Chain, Fault, Transmit};
-use crate::memory::Source;
 use crate::switch::{Frame, Loss, Tally};
 use crate::worker::orders::FunctionId;
 
@@ -158,7 +158,8 @@ impl Sender<'_> {
         let mut offered = 0;
         for index in 0..fabric.members.len() {
             let Some(to) = fabric.functions[fabric.members[index] as usize].as_deref_mut() else { continue };
-            let wanted = bits(group).filter(|place| offer(to, frames[*place].as_ref())).fold(0, |all, place| all | 1 << place);
+            let wanted =
+                bits(group).filter(|place| offer(to, frames[*place].as_ref())).fold(0, |all, place| all | 1 << place);
             offered |= wanted;
             let delivered = deliver(to, frames, wanted, scratch);
             self.switched(frames, delivered);
@@ -189,7 +190,8 @@ impl Sender<'_> {
     #[inline]
     fn switched(&self, frames: &Frames<'_, '_>, delivered: u64) {
         if delivered != 0 {
-            let octets = bits(delivered).filter_map(|place| frames[place].as_ref()).map(|frame| frame.len() as u64).sum();
+            let octets =
+                bits(delivered).filter_map(|place| frames[place].as_ref()).map(|frame| frame.len() as u64).sum();
             self.counters.add(Counter::SwitchedFrames, u64::from(delivered.count_ones()));
             self.counters.add(Counter::SwitchedOctets, octets);
         }

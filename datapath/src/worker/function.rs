@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::orders::{FunctionId, QueueSetup, Role};
-use crate::counters::{FunctionCounters, Queue as Counter, QUEUES};
+use crate::counters::{FunctionCounters, QUEUES, Queue as Counter};
 use crate::interrupt::Lines;
 use crate::memory::Table;
 use crate::port::Tap;

@@ -52,22 +52,71 @@ pub struct Filter {
 }
 
 pub enum Order {
-    AddFunction { function: FunctionId, representor: Option<OwnedFd>, lines: Arc<Lines>, counters: FunctionCounters },
-    RemoveFunction { function: FunctionId, done: Receipt },
+    AddFunction {
+        function: FunctionId,
+        representor: Option<OwnedFd>,
+        lines: Arc<Lines>,
+        counters: FunctionCounters,
+    },
+    RemoveFunction {
+        function: FunctionId,
+        done: Receipt,
+    },
     /// A new memory table; once the receipt has fired the worker holds no reference to the former one.
-    SetMemory { function: FunctionId, table: Arc<Table>, done: Receipt },
-    StartQueue { function: FunctionId, setup: QueueSetup },
-    StopQueue { function: FunctionId, queue: u16, done: Receipt },
-    StopAll { function: FunctionId, done: Receipt },
-    SetVector { function: FunctionId, queue: u16, vector: u16 },
-    SetFilter { function: FunctionId, filter: Filter },
-    SetPairs { function: FunctionId, pairs: u16 },
-    SetLink { function: FunctionId, up: bool },
-    SetFabric { function: FunctionId, on: bool },
-    SetFrameLimit { function: FunctionId, octets: usize },
-    Kick { function: FunctionId, queue: u16 },
+    SetMemory {
+        function: FunctionId,
+        table: Arc<Table>,
+        done: Receipt,
+    },
+    StartQueue {
+        function: FunctionId,
+        setup: QueueSetup,
+    },
+    StopQueue {
+        function: FunctionId,
+        queue: u16,
+        done: Receipt,
+    },
+    StopAll {
+        function: FunctionId,
+        done: Receipt,
+    },
+    SetVector {
+        function: FunctionId,
+        queue: u16,
+        vector: u16,
+    },
+    SetFilter {
+        function: FunctionId,
+        filter: Filter,
+    },
+    SetPairs {
+        function: FunctionId,
+        pairs: u16,
+    },
+    SetLink {
+        function: FunctionId,
+        up: bool,
+    },
+    SetFabric {
+        function: FunctionId,
+        on: bool,
+    },
+    SetFrameLimit {
+        function: FunctionId,
+        octets: usize,
+    },
+    Kick {
+        function: FunctionId,
+        queue: u16,
+    },
     /// The answer to a `Notice::Command`: written to the chain, which is then used.
-    Complete { function: FunctionId, queue: u16, ticket: u64, reply: Vec<u8> },
+    Complete {
+        function: FunctionId,
+        queue: u16,
+        ticket: u64,
+        reply: Vec<u8>,
+    },
 }
 
 /// What the worker tells the pump (through a channel and an eventfd).

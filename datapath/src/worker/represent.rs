@@ -41,7 +41,9 @@ pub fn represent(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault
 fn drain(to: &mut Function, loss: Loss, scratch: &mut Scratch) -> Next {
     let Some(tap) = &mut to.tap else { return Next::Quiet };
     for _ in 0..BATCH {
-        let Outcome::Frame { len, .. } = tap.receive(std::iter::empty(), &mut scratch.frame) else { return Next::Quiet };
+        let Outcome::Frame { len, .. } = tap.receive(std::iter::empty(), &mut scratch.frame) else {
+            return Next::Quiet;
+        };
         arrived(&to.counters, 1, len as u64);
         loss.count(&to.counters, 1);
     }
@@ -115,7 +117,9 @@ impl<'m> Reader<'m> {
         if let Some(loss) = self.refusal(room, ring.header(), len, rest) {
             return Read::Lost(loss);
         }
-        let Some(count) = ring.enough(self.memory, room, ring.header() + len) else { return Read::Lost(Loss::NoBuffer) };
+        let Some(count) = ring.enough(self.memory, room, ring.header() + len) else {
+            return Read::Lost(Loss::NoBuffer);
+        };
         pour([Source::from(rest)], beyond(room.pieces(count), ring.header() + placed));
         ring.write_header(room, count);
         ring.take(room, count, ring.header() + len);

@@ -4,7 +4,7 @@ import errno
 import time
 from types import TracebackType
 
-from softdpu.api.client import Client, ControllerNotRunning
+from softdpu.api.client import Client
 from softdpu.controller.errors import OperatorError
 
 PATIENCE = 20.0  # seconds
@@ -37,16 +37,19 @@ class Successor:
             return None
         return status.st_ino, status.st_ctime_ns
 
+    def _answers(self) -> bool:
+        """Whether anything is answered, a refusal too."""
+        try:
+            self.client.get("/v1/update")
+        except OperatorError as error:
+            return error.errno not in (errno.ECONNREFUSED, errno.ECONNRESET)
+        return True
+
     def _wait(self) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            if self._socket() not in (None, self.before):
-                try:
-                    self.client.get("/v1/version")
-                except ControllerNotRunning:
-                    pass
-                else:
-                    return
+            if self._socket() not in (None, self.before) and self._answers():
+                return
             time.sleep(STEP)
         raise OperatorError(
             errno.ETIMEDOUT,

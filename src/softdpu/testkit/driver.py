@@ -85,6 +85,7 @@ class Driver(abc.ABC):
         self.buffers = buffers
         self.buffer_size = buffer_size
         self.features = 0
+        self.control_queue = 2  # index, known for good once features are negotiated (§5.1.2)
         self.rings: dict[int, SplitRing] = {}
         self.receivers: dict[int, Receiver] = {}
         self.transmitters: dict[int, Transmitter] = {}
@@ -187,6 +188,7 @@ class Driver(abc.ABC):
         """Take what is offered and wanted; the features in force."""
         self.features = self.offered() & self.wanted
         self.accept(self.features)
+        self.control_queue = 2 * self.max_pairs if self.has(f.NET_MQ) else 2
         return self.features
 
     def has(self, *bits: int) -> bool:
@@ -211,11 +213,6 @@ class Driver(abc.ABC):
         self.close()
 
     # ---- queues (§5.1.2)
-
-    @property
-    def control_queue(self) -> int:
-        """Index of the control queue."""
-        return 2 * self.max_pairs if self.has(f.NET_MQ) else 2
 
     def queue_indices(self) -> list[int]:
         """Queues that the driver sets up."""

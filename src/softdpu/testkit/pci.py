@@ -9,6 +9,7 @@ import os
 import select
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Protocol
 
 from softdpu.spec import pci
@@ -131,7 +132,7 @@ class PciFunction:
         """Whether BAR 0 is in I/O space, as on a transitional and on a legacy function."""
         return bool(self.header("bar0") & pci.BAR_IO)
 
-    @property
+    @cached_property
     def vectors(self) -> int:
         """MSI-X vectors that the function has; 0 without the capability."""
         found = self.capability(pci.CAP_ID_MSIX)

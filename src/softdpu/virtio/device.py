@@ -178,7 +178,7 @@ class VirtioDevice:
             return self.fail(f"queue {index} enabled before FEATURES_OK")
         if why := area_fault(queue, self.size_of(queue)):
             return self.fail(f"queue {index} enabled, but {why}")
-        queue.enabled, queue.broken = True, False
+        queue.enabled = True
         return effects(self.kind.start(index, queue)) if self.live else NOTHING
 
     def place_legacy(self, rings: tuple[int, int, int] | None) -> Effects:
@@ -209,9 +209,13 @@ class VirtioDevice:
         return self.start_all() if self.live else NOTHING
 
     def queue_fault(self, index: int, cause: str) -> Effects:
-        """A queue was stopped because its driver broke a rule: it stays so until it or the device is reset."""
-        if 0 <= index < len(self.state.queues):
-            self.state.queues[index].broken = True
+        """A queue was stopped because its driver broke a rule: it stays so until it or the device is reset.
+
+        The driver may have reset it before this was heard: then there is nothing left to fault.
+        """
+        if index < 0 or not self.running(index):
+            return note(f"queue {index}, which does not run any more: {cause}")
+        self.state.queues[index].broken = True
         return self.fail(f"queue {index}: {cause}")
 
     def kick(self, index: int) -> Effects:

@@ -102,8 +102,10 @@ fn a_frame_shorter_than_an_ethernet_header() {
 
 #[test]
 fn a_link_that_is_down_on_either_side() {
-    let down = |function| move |rig: &mut Rig, _: &mut Port, _: &mut Port| {
-        rig.engine.obey(Order::SetLink { function, up: false });
+    let down = |function| {
+        move |rig: &mut Rig, _: &mut Port, _: &mut Port| {
+            rig.engine.obey(Order::SetLink { function, up: false });
+        }
     };
     let sent = frame(mac(1), mac(0), 60);
     assert_eq!(losses(down(0), &sent), [vec![(Counter::DropLinkDown, 1)], vec![]]);
@@ -143,7 +145,8 @@ fn a_frame_that_nobody_takes() {
 
 #[test]
 fn a_guest_whose_driver_left_is_not_on_the_fabric() {
-    let gone = |rig: &mut Rig, _: &mut Port, _: &mut Port| rig.engine.obey(Order::StopAll { function: 1, done: done() });
+    let gone =
+        |rig: &mut Rig, _: &mut Port, _: &mut Port| rig.engine.obey(Order::StopAll { function: 1, done: done() });
     for to in [mac(1), BROADCAST] {
         assert_eq!(losses(gone, &frame(to, mac(0), 60)), [vec![(Counter::DropNoReceiver, 1)], vec![]]);
     }

@@ -97,7 +97,8 @@ impl Rig {
         let counters = self.counters.function(id);
         let lines = Arc::new(Lines::new(8, counters.clone()));
         lines.set_interrupts(true, false);
-        let (near, wire) = if representor { wire().map_or((None, None), |(a, b)| (Some(a), Some(b))) } else { (None, None) };
+        let (near, wire) =
+            if representor { wire().map_or((None, None), |(a, b)| (Some(a), Some(b))) } else { (None, None) };
         self.engine.obey(Order::AddFunction { function: id, representor: near, lines: lines.clone(), counters });
         self.engine.obey(Order::SetMemory { function: id, table: guest.table.clone(), done: done() });
         self.engine.obey(Order::SetFilter { function: id, filter: filter(id) });
@@ -153,8 +154,17 @@ impl Rig {
     pub fn losses(&self, id: FunctionId) -> Vec<(Counter, u64)> {
         use Counter::*;
         let all = [
-            DropNoBuffer, DropFiltered, DropVlan, DropLinkDown, DropTooLong, DropTooShort, DropBadHeader,
-            DropNoReceiver, DropRepresentorBusy, DropRepresentorDown, DropNotReady,
+            DropNoBuffer,
+            DropFiltered,
+            DropVlan,
+            DropLinkDown,
+            DropTooLong,
+            DropTooShort,
+            DropBadHeader,
+            DropNoReceiver,
+            DropRepresentorBusy,
+            DropRepresentorDown,
+            DropNotReady,
         ];
         all.into_iter().map(|counter| (counter, self.count(id, counter))).filter(|(_, n)| *n > 0).collect()
     }

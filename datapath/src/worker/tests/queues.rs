@@ -22,7 +22,8 @@ fn two_pairs(rig: &mut Rig, representor: bool) -> (Port, Driver, Driver) {
 fn datagram(to: [u8; 6], from: [u8; 6], address: [u8; 2], port: [u16; 2]) -> Vec<u8> {
     let mut bytes = frame(to, from, 80);
     bytes[12..14].copy_from_slice(&[8, 0]);
-    bytes[14..34].copy_from_slice(&[0x45, 0, 0, 60, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, address[0], 10, 0, 0, address[1]]);
+    bytes[14..34]
+        .copy_from_slice(&[0x45, 0, 0, 60, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, address[0], 10, 0, 0, address[1]]);
     bytes[34..36].copy_from_slice(&port[0].to_be_bytes());
     bytes[36..38].copy_from_slice(&port[1].to_be_bytes());
     bytes

@@ -49,7 +49,8 @@ fn buffers_in_pieces_are_filled_where_they_are() {
     a.inject(&sent);
     rig.settle();
     assert_eq!(a.receive.collect(), [(0, 312)]);
-    let all: Vec<u8> = [(0, 5), (1, 9), (2, 3), (3, 295)].iter().flat_map(|(n, len)| a.guest.read(a.guest.buffer(*n), *len)).collect();
+    let all: Vec<u8> =
+        [(0, 5), (1, 9), (2, 3), (3, 295)].iter().flat_map(|(n, len)| a.guest.read(a.guest.buffer(*n), *len)).collect();
     assert_eq!(all[12..], sent);
 }
 
