@@ -151,7 +151,7 @@ class Dpu:
         """Start a controller and wait until it answers; it starts or joins the datapath."""
         with self.log.open("ab") as log:
             self.controller = subprocess.Popen(
-                [sys.executable, "-m", "softdpu.controller.daemon", "--netns", self.netns],
+                [sys.executable, "-m", "softdpu.daemon", "--netns", self.netns],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -119,3 +119,63 @@ extern "C" fn complain(_signal: c_int, info: *mut siginfo_t, _context: *mut c_vo
         libc::_exit(128 + libc::SIGSYS);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::process::{Command, Output};
+
+    use super::*;
+
+    /// Runs this test program once more, for one test, which then confines itself and does something.
+    fn confined(test: &str) -> Output {
+        let program = env::current_exe().unwrap();
+        let test = format!("sandbox::tests::{test}");
+        Command::new(program).args(["--exact", &test, "--nocapture"]).env("CONFINED", "1").output().unwrap()
+    }
+
+    fn is_confined() -> bool {
+        let confined = env::var_os("CONFINED").is_some();
+        if confined {
+            drop_privileges().unwrap();
+            enter().unwrap();
+        }
+        confined
+    }
+
+    fn assert_ended(by: &Output, call: c_long) {
+        assert_eq!(by.status.code(), Some(128 + libc::SIGSYS), "{by:?}");
+        let said = format!("system call {call} is not allowed");
+        assert!(String::from_utf8_lossy(&by.stderr).contains(&said), "{by:?}");
+    }
+
+    #[test]
+    fn a_call_that_is_not_allowed_ends_the_process_with_a_sentence() {
+        if is_confined() {
+            let _ = std::fs::File::open("/etc/hostname");
+        } else {
+            assert_ended(&confined("a_call_that_is_not_allowed_ends_the_process_with_a_sentence"), libc::SYS_openat);
+        }
+    }
+
+    #[test]
+    fn memory_never_becomes_code() {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        if is_confined() {
+            // SAFETY: a new mapping at an address of the kernel's choice, which nobody uses.
+            let _ = unsafe { mmap_anonymous(std::ptr::null_mut(), 4096, ProtFlags::EXEC, MapFlags::PRIVATE) };
+        } else {
+            assert_ended(&confined("memory_never_becomes_code"), libc::SYS_mmap);
+        }
+    }
+
+    #[test]
+    fn privileges_are_gone() {
+        let left = std::thread::spawn(|| {
+            drop_privileges().unwrap();
+            rustix::thread::capabilities(None).unwrap()
+        });
+        let left = left.join().unwrap();
+        assert!(left.effective.is_empty() && left.permitted.is_empty() && left.inheritable.is_empty());
+    }
+}

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from softdpu.api.service import SUCCESS
-from softdpu.api.types import (
+from softdpu.controller.errors import DriverBound, NoSuchDevice, NoSuchIbDevice, NotSupported
+from softdpu.controller.requests import (
+    SUCCESS,
     DeviceRef,
     Family,
     HostAttach,
@@ -19,7 +20,6 @@ from softdpu.api.types import (
     Sample,
     Stats,
 )
-from softdpu.controller.errors import DriverBound, NoSuchDevice, NoSuchIbDevice, NotSupported
 from softdpu.firmware import FirmwareError
 
 

@@ -118,7 +118,10 @@ def test_reset_mends_a_damaged_file(root: Root, run: Command) -> None:
         ("s SRIOV_EN", "SRIOV_EN is no assignment: write SRIOV_EN=VALUE."),
         ("s", "nothing to set: give NAME=VALUE"),
         ("s SRIOV_EM=1", "there is no parameter SRIOV_EM; did you mean SRIOV_EN?"),
-        ("s SRIOV_EN=1 VIRTIO_NET_EMULATION_ENABLE=1", "Set VIRTIO_NET_EMULATION_NUM_MSIX=4 or more together with it."),
+        (
+            "s VIRTIO_NET_EMULATION_NUM_MSIX=2 VIRTIO_NET_EMULATION_ENABLE=1",
+            "Set VIRTIO_NET_EMULATION_NUM_MSIX=4 or more together with it.",
+        ),
         ("q SRIOV", "there is no parameter SRIOV; did you mean SRIOV_EN?"),
         ("reset SRIOV_EN", "reset takes no names, but SRIOV_EN was given"),
     ],

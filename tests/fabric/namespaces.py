@@ -19,5 +19,5 @@ def open_descriptors() -> int:
 async def until(holds: Callable[[], bool], patience: float = 5) -> None:
     """Returns when the condition holds; TimeoutError after ``patience`` seconds."""
     async with asyncio.timeout(patience):
-        while not holds():  # noqa: ASYNC110 (the condition is somebody else's)
+        while not holds():
             await asyncio.sleep(0.02)

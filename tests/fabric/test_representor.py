@@ -21,6 +21,7 @@ from softdpu.fabric.tap import VNET_HEADER
 from tests.fabric.namespaces import ip, open_descriptors, until
 
 NAME = "en3f0pf0sf2000"
+TEMPORARY = f"sdpu{os.getpid()}"
 TUNGETVNETHDRSZ = 0x800454D7
 
 
@@ -149,6 +150,18 @@ async def test_idle_persistent_tap_of_that_name_is_not_taken_over(netns: str) ->
     ip("-n", netns, "tuntap", "add", NAME, "mode", "tap")
     with pytest.raises(NameTaken, match="a tap that no process holds"):
         await representor.create(NAME, netns, 1500)
+
+
+async def test_holder_of_the_same_name_elsewhere_is_not_blamed(netns: str) -> None:
+    """Several DPUs on one machine have representors of the same names, each in its namespace."""
+    ip("tuntap", "add", TEMPORARY, "mode", "tap")
+    made = await representor.create(TEMPORARY, netns, 1500)
+    try:
+        with pytest.raises(NameTaken, match=r"this machine has .*\(a tap that no process holds"):
+            await representor.create(TEMPORARY, None, 1500)
+    finally:
+        os.close(made.fd)
+        ip("link", "del", TEMPORARY)
 
 
 async def test_name_of_another_kind_of_interface_is_refused(netns: str) -> None:

@@ -12,19 +12,23 @@ def settings(**short: int) -> dict[str, int]:
 
 
 def test_the_defaults_hold() -> None:
-    rules.check(DEFAULTS)
+    rules.check(DEFAULTS, ())
 
 
 def test_emulation_needs_four_vectors() -> None:
     with pytest.raises(FirmwareError, match=r"NUM_MSIX=2 is too few while .*_ENABLE=1.*NUM_MSIX=4 or more together"):
-        rules.check(settings(ENABLE=1))
-    rules.check(settings(ENABLE=1, NUM_MSIX=4))
+        rules.check(settings(ENABLE=1), {"VIRTIO_NET_EMULATION_NUM_MSIX"})
+    rules.check(settings(ENABLE=1, NUM_MSIX=4), {"VIRTIO_NET_EMULATION_NUM_MSIX"})
+
+
+def test_a_default_that_nobody_set_does_not_keep_emulation_off() -> None:
+    rules.check(settings(ENABLE=1), {"VIRTIO_NET_EMULATION_ENABLE"})
 
 
 def test_vfs_of_all_pfs_together_are_bounded() -> None:
-    rules.check(settings(NUM_PF=4, NUM_VF=126))
+    rules.check(settings(NUM_PF=4, NUM_VF=126), ())
     with pytest.raises(FirmwareError, match=r"makes 508 VFs; at most 504 .* to 126 or fewer"):
-        rules.check(settings(NUM_PF=4, NUM_VF=127))
+        rules.check(settings(NUM_PF=4, NUM_VF=127), ())
 
 
 @pytest.mark.parametrize(("enabled", "ports", "places"), [(0, 16, 0), (1, 0, 0), (1, 1, 0), (1, 16, 15), (1, 32, 31)])

@@ -80,7 +80,7 @@ def test_nothing_but_the_settings_is_left_in_the_folder(tmp_path: Path) -> None:
         (f'{{"current": {{}}, "next": {{"{MSIX}": "8"}}}}', "which is no integer"),
         (f'{{"current": {{}}, "next": {{"{MSIX}": true}}}}', "which is no integer"),
         (f'{{"current": {{}}, "next": {{"{MSIX}": 9999}}}}', "out of range"),
-        (f'{{"current": {{}}, "next": {{"{ENABLE}": 1}}}}', "too few"),
+        (f'{{"current": {{}}, "next": {{"{ENABLE}": 1, "{MSIX}": 3}}}}', "too few"),
         ('{"current": {}, "next": {"NO_SUCH": 1}}', "NO_SUCH, which is no parameter"),
         ("[" * 100_000, "recursion"),
     ],

@@ -68,7 +68,7 @@ async def machine(path: Path, arguments: Sequence[str] = Q35, *, running: bool =
     started = Machine(subprocess.Popen(prefix.qemu(*words), env=prefix.environment()), path)  # noqa: ASYNC220
     try:
         async with asyncio.timeout(PATIENCE):
-            while not _listens(path):  # noqa: ASYNC110 (a file appears without an event)
+            while not _listens(path):
                 await asyncio.sleep(0.02)
         yield started
     finally:

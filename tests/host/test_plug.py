@@ -73,7 +73,7 @@ async def test_migration_is_cancelled_before_the_switchover(vm: Machine, device:
         assert device.vuid in event.sentence
         assert "dead device" in event.sentence
         async with asyncio.timeout(5):
-            while (await host._monitor.execute("query-migrate"))["status"] != "cancelled":  # noqa: ASYNC110
+            while (await host._monitor.execute("query-migrate"))["status"] != "cancelled":
                 await asyncio.sleep(0.02)
         assert (await host._monitor.execute("query-status"))["running"] is True
     await host.close()
@@ -85,7 +85,7 @@ async def test_migration_of_a_host_without_functions_is_left_alone(vm: Machine) 
     assert host._monitor is not None
     await host._monitor.execute("migrate", {"uri": "exec:cat >/dev/null"})
     async with asyncio.timeout(10):
-        while (await host._monitor.execute("query-migrate")).get("status") != "completed":  # noqa: ASYNC110
+        while (await host._monitor.execute("query-migrate")).get("status") != "completed":
             await asyncio.sleep(0.05)
     assert [await events.next(), events.queue.empty()] == [Back(()), True]
     await host.close()

@@ -32,7 +32,7 @@ async def add(host: QemuHost, device_id: str, *, transitional: bool = True) -> P
 async def until_numbered(host: QemuHost, device_id: str) -> None:
     """Waits until the firmware has given the buses their numbers."""
     async with asyncio.timeout(20):
-        while await host.address(device_id) is None:  # noqa: ASYNC110 (QEMU has no event for it)
+        while await host.address(device_id) is None:
             await asyncio.sleep(0.05)
 
 

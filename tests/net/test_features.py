@@ -52,3 +52,8 @@ def test_access_platform_is_on_request() -> None:
 
 def test_default_bits() -> None:
     assert f.bits_of(DEFAULT) == [3, 5, *range(15, 24), 27, 28, 29, 32, 40, 63]
+
+
+def test_mergeable_buffers_can_be_withheld() -> None:
+    config = FunctionConfig(layout="transitional", mac=bytes.fromhex("0cc47aff2293"), mrg_rxbuf=False)
+    assert not offered(config) >> f.NET_MRG_RXBUF & 1

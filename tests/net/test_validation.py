@@ -123,6 +123,7 @@ WRONG: list[tuple[Change, str]] = [
     (queue(descriptor=1), r"virtio.queues\[0\].enabled cannot be: its descriptor area"),
     (queue(device=1 << 64), r"virtio.queues\[0\].device 18446744073709551616"),
     (queue(driver=-2), r"virtio.queues\[0\].driver -2"),
+    (queue(enabled=False, broken=True), r"virtio.queues\[0\].broken cannot be"),
     (net(mac=b"12345"), "net.mac has 5 bytes"),
     (net(pairs=0), "net.pairs 0"),
     (net(pairs=3), "net.pairs 3 is not between 1 and 2"),

@@ -1,4 +1,4 @@
-"""Where the demo plays: a root directory and a network namespace of its own, the controller in it, and the printed record."""
+"""Where the demo plays: a root and a network namespace of its own, the controller in it, the printed record."""
 
 from __future__ import annotations
 

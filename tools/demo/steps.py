@@ -50,14 +50,14 @@ def firmware(stage: Stage) -> None:
         "mlxconfig -d 03:00.0 -y s VIRTIO_NET_EMULATION_ENABLE=1 VIRTIO_NET_EMULATION_NUM_MSIX=8 "
         "PCI_SWITCH_EMULATION_ENABLE=1 PCI_SWITCH_EMULATION_NUM_PORT=16 PER_PF_NUM_SF=1 PF_TOTAL_SF=64"
     )
-    stage.shell(
-        "mlxconfig -d 03:00.0 -y s VIRTIO_NET_EMULATION_PF_PCI_LAYOUT=1 VIRTIO_EMULATION_HOTPLUG_TRANS=1"
-    )
+    stage.shell("mlxconfig -d 03:00.0 -y s VIRTIO_NET_EMULATION_PF_PCI_LAYOUT=1 VIRTIO_EMULATION_HOTPLUG_TRANS=1")
     stage.shell("softdpu power-cycle")
     query = stage.shell("mlxconfig -d 03:00.0 -e q VIRTIO_EMULATION_HOTPLUG_TRANS").stdout
     line = next((line for line in query.splitlines() if "HOTPLUG_TRANS" in line), "")
     values = re.findall(r"\((\d)\)", line)
-    stage.claim("firmware", "Next Boot became Current with the power cycle", " ".join(line.split()), values == ["0", "1", "1"])
+    stage.claim(
+        "firmware", "Next Boot became Current with the power cycle", " ".join(line.split()), values == ["0", "1", "1"]
+    )
 
 
 def hotplug(stage: Stage, guest: Guest) -> None:
@@ -84,7 +84,9 @@ def legacy_guest(stage: Stage, guest: Guest) -> None:
 def _claim_ids(stage: Stage, guest: Guest) -> None:
     ids = show(stage, guest, IDS)
     claimed = "1af4:1000 rev 00 subsystem 1af4:0001"
-    stage.claim("lspci -n", claimed, ids.strip(), "1af4:1000 rev 0x00" in ids and "1af4:0x0001" in ids or claimed in ids)
+    stage.claim(
+        "lspci -n", claimed, ids.strip(), ("1af4:1000 rev 0x00" in ids and "1af4:0x0001" in ids) or claimed in ids
+    )
 
 
 def _claim_legacy(stage: Stage, guest: Guest) -> None:
@@ -98,17 +100,39 @@ def traffic(stage: Stage, guest: Guest, pair: Pair) -> None:
     """Ping and 16 MB of TCP each way between guest and representor."""
     stage.chapter(f"Traffic between {guest.release} and {pair.representor}")
     stage.in_netns(f"ip address add {pair.dpu}/24 dev {pair.representor}")
-    show(stage, guest, f"ip address add {pair.guest}/24 dev eth0; ip link set eth0 up; ip -brief address show eth0 2>/dev/null || ip address show eth0")
+    show(
+        stage,
+        guest,
+        f"ip address add {pair.guest}/24 dev eth0; ip link set eth0 up; ip address show eth0",
+    )
     ping = stage.in_netns(f"ping -c 20 -i 0.05 -W 5 {pair.guest}").stdout
     stage.claim("ping", "20 of 20 answered", _loss(ping), " 0% packet loss" in ping)
-    _transfer(stage, guest, pair, "receive", f"head -c 16777216 /dev/urandom >/tmp/blob; sha256sum </tmp/blob; nc {pair.dpu} {TRANSFER_PORT} </tmp/blob; rm /tmp/blob")
+    _transfer(
+        stage,
+        guest,
+        pair,
+        "receive",
+        "head -c 16777216 /dev/urandom >/tmp/blob; sha256sum </tmp/blob; "
+        f"nc {pair.dpu} {TRANSFER_PORT} </tmp/blob; rm /tmp/blob",
+    )
     _transfer(stage, guest, pair, "send", f"nc {pair.dpu} {TRANSFER_PORT} </dev/null | sha256sum")
 
 
 def _transfer(stage: Stage, guest: Guest, pair: Pair, verb: str, command: str) -> None:
     """The DPU sends or receives; the guest does the other and says its checksum."""
     server = subprocess.Popen(
-        ["ip", "netns", "exec", stage.netns, "python3", "-m", "tools.demo.transfer", verb, pair.dpu, str(TRANSFER_PORT)],
+        [
+            "ip",
+            "netns",
+            "exec",
+            stage.netns,
+            "python3",
+            "-m",
+            "tools.demo.transfer",
+            verb,
+            pair.dpu,
+            str(TRANSFER_PORT),
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env=stage.environment,
@@ -121,11 +145,16 @@ def _transfer(stage: Stage, guest: Guest, pair: Pair, verb: str, command: str) -
         server.kill()
         server.wait()
     direction = "guest → representor" if verb == "receive" else "representor → guest"
-    stage.claim("16 MB over TCP", f"{direction}: the same SHA-256", f"{here[:16]}… both" if here in there else f"{here} {there}", bool(here) and here in there)
+    stage.claim(
+        "16 MB over TCP",
+        f"{direction}: the same SHA-256",
+        f"{here[:16]}… both" if here in there else f"{here} {there}",
+        bool(here) and here in there,
+    )
 
 
 def older_guest(stage: Stage, guest: Guest) -> None:
-    """Step 4: where virtio_pci is a module, it is loaded again with force_legacy=1; and the modern driver on the same device."""
+    """Step 4: virtio_pci as a module is loaded with force_legacy=1; then the modern driver on the same device."""
     stage.chapter("Kernel 6.1: modprobe virtio_pci force_legacy=1, then the modern driver on the very same device")
     stage.reply(f"softdpu host attach {guest.qmp_path} --name second")
     stage.reply(f"{HOTPLUG.replace('93', '94')} --host second")
@@ -136,7 +165,12 @@ def older_guest(stage: Stage, guest: Guest) -> None:
     show(stage, guest, "virtio reload; cat /sys/module/virtio_pci/parameters/force_legacy")
     guest.wait_for("ip link show eth0", 30)
     bits = guest.run(MODE).output.strip()
-    stage.claim("modern driver", "VERSION_1 negotiated on the same device", f"bit 32 is {bits[VERSION_1]}", bits[VERSION_1] == "1")
+    stage.claim(
+        "modern driver",
+        "VERSION_1 negotiated on the same device",
+        f"bit 32 is {bits[VERSION_1]}",
+        bits[VERSION_1] == "1",
+    )
     guest.run(f"ip address add {SECOND.guest}/24 dev eth0; ip link set eth0 up")
     ping = stage.in_netns(f"ping -c 20 -i 0.05 -W 5 {SECOND.guest}").stdout
     stage.claim("modern driver", "20 of 20 pings answered", _loss(ping), " 0% packet loss" in ping)
@@ -180,7 +214,12 @@ def unplug(stage: Stage, guest: Guest) -> None:
     """This QEMU aborts when a vfio-user device with MSI-X leaves it: that is refused. One without MSI-X goes."""
     stage.chapter("Unplug")
     refused = stage.shell("virtnet unplug -p 0")
-    stage.claim("unplug, MSI-X", "refused with the reason; the guest lives on", f"exit {refused.returncode}", refused.returncode == 1)
+    stage.claim(
+        "unplug, MSI-X",
+        "refused with the reason; the guest lives on",
+        f"exit {refused.returncode}",
+        refused.returncode == 1,
+    )
     reply = stage.reply(f"{HOTPLUG.replace('93', '95')} --num_msix 0 --host first")
     guest.wait_for("ip link show eth1", 30)
     representor = reply.get("sf_rep_net_device", "?")
@@ -207,5 +246,3 @@ def _loss(ping: str) -> str:
 
 def _brief(reply: dict[str, object]) -> str:
     return ", ".join(f"{key} {reply.get(key)}" for key in ("transitional", "errno"))
-
-

@@ -1,7 +1,7 @@
 """16 MB through a TCP connection, with its checksum: the DPU's end of the demo's transfers.
 
-python -m tools.demo.transfer send|receive ADDRESS PORT: listens there for one connection, then prints the SHA-256 of what
-went over it.
+python -m tools.demo.transfer send|receive ADDRESS PORT: listens there for one connection, then prints the SHA-256 of
+what went over it.
 """
 
 import hashlib

@@ -121,14 +121,14 @@ impl Function {
     /// Rings if the write is to a doorbell.
     fn rang(&self, place: Place, data: &[u8], world: &World) -> bool {
         let Register::Doorbell(queue) = self.outside.write(place.region, place.offset, data) else { return false };
-        self.ring(queue, world);
+        self.count_doorbell(queue);
+        world.worker.doorbell(self.id, queue);
         true
     }
 
-    pub fn ring(&self, queue: u16, world: &World) {
+    pub fn count_doorbell(&self, queue: u16) {
         if usize::from(queue) < QUEUES {
             self.counters.queue(queue).add(Queue::Doorbells, 1);
-            world.worker.doorbell(self.id, queue);
         }
     }
 

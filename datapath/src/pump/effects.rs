@@ -26,10 +26,16 @@ impl Function {
             AnyEffect::SetInterrupts(set) => self.lines.set_interrupts(set.msix, set.intx_disabled),
             AnyEffect::RaiseConfig(_) => _ = self.lines.signal_config(),
             AnyEffect::AcknowledgeIsr(ack) => self.lines.acknowledge(number(ack.bits)?),
-            AnyEffect::Kick(kick) => self.ring(number(kick.queue)?, world),
+            AnyEffect::Kick(kick) => self.kick(number(kick.queue)?, world),
             effect => world.worker.send(order(self.id, effect)?),
         }
         Ok(())
+    }
+
+    /// In its turn, unlike a doorbell: the queue may have been started by the effect before.
+    fn kick(&self, queue: u16, world: &World) {
+        self.count_doorbell(queue);
+        world.worker.send(Order::Kick { function: self.id, queue });
     }
 
     fn start_queue(&mut self, start: &messages::StartQueue, world: &World) -> Result<(), String> {

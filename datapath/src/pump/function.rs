@@ -192,6 +192,20 @@ impl Function {
         }
     }
 
+    /// The function has dealt with the last VMM: the next may come.
+    fn make_way(&mut self, world: &World) {
+        self.peer = Peer::Absent;
+        self.wake(world);
+    }
+
+    /// Something was left half done: whoever it was for must connect again.
+    pub fn recover(&mut self, world: &mut World) {
+        self.depart(world);
+        if matches!(self.peer, Peer::Leaving) && !self.requests.tells(EventKind::Disconnected) {
+            self.make_way(world);
+        }
+    }
+
     /// Closes the connection and lets go of everything the VMM gave. False: there was none.
     fn hang_up(&mut self, world: &mut World) -> bool {
         let Peer::Here(connection) = std::mem::replace(&mut self.peer, Peer::Absent) else { return false };
@@ -350,10 +364,7 @@ impl Function {
             Some(Purpose::Chain { queue, ticket }) => {
                 world.worker.send(Order::Complete { function: self.id, queue, ticket, reply: answer.data.into_vec() });
             }
-            Some(Purpose::Left) => {
-                self.peer = Peer::Absent;
-                self.wake(world);
-            }
+            Some(Purpose::Left) => self.make_way(world),
             Some(Purpose::Notice) | None => {}
         }
     }

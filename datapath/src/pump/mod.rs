@@ -104,7 +104,7 @@ impl Pump {
         let world = &mut self.world;
         if catch_unwind(AssertUnwindSafe(|| action(function, world))).is_err() {
             log::error!("function {id}: its VMM is disconnected because of the mistake in this program named above");
-            function.depart(world);
+            function.recover(world);
         }
     }
 
@@ -117,3 +117,6 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

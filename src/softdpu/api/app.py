@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipV
 from softdpu import __version__
 from softdpu.api import failures, prometheus
 from softdpu.api.service import Service
-from softdpu.api.types import (
+from softdpu.controller.requests import (
     DeviceRef,
     HostAttach,
     HostDetach,

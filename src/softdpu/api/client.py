@@ -11,7 +11,7 @@ from softdpu.controller.errors import OperatorError
 PATIENCE = 120.0  # seconds: a hotplug waits for the guest
 
 
-class ControllerNotRunning(OperatorError):  # noqa: N818 - named by what is wrong
+class ControllerNotRunning(OperatorError):
     """Nobody listens on the controller's socket."""
 
     def __init__(self, path: Path) -> None:

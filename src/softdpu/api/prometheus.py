@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from softdpu.api.types import Family
+from softdpu.controller.requests import Family
 
 KINDS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 

@@ -7,7 +7,7 @@ is passed on as it is. Replies of verbs that change something end in ``"errno": 
 from collections.abc import Sequence
 from typing import Protocol
 
-from softdpu.api.types import (
+from softdpu.controller.requests import (
     DeviceRef,
     Family,
     HostAttach,
@@ -21,8 +21,6 @@ from softdpu.api.types import (
     Query,
     Stats,
 )
-
-SUCCESS: Json = {"errno": 0, "errstr": "Success"}
 
 
 class Service(Protocol):

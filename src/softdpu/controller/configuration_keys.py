@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from softdpu.api.types import parse_features, parse_mac
+from softdpu.controller.requests import parse_features, parse_mac
 
 
 @dataclass(frozen=True)

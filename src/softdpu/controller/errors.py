@@ -1,7 +1,5 @@
 """What the operator is told when something cannot be done: one sentence with what, why and what to do, and an errno."""
 
-# ruff: noqa: N818 - an error is named by what is wrong, and its text is the sentence
-
 import errno
 from collections.abc import Iterable
 

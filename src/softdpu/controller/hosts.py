@@ -56,7 +56,9 @@ class Hosts:
     async def _keep(self, host: QemuHost) -> None:
         self._hosts[host.name] = host
         await host.start(lambda event: self._heard(host.name, event))
-        log.info("host %s: %s at %s", host.name, f"QEMU {host.version}" if host.connected else "not there yet", host.path)
+        log.info(
+            "host %s: %s at %s", host.name, f"QEMU {host.version}" if host.connected else "not there yet", host.path
+        )
 
     def _numbers(self) -> list[int]:
         return [int(name[4:]) for name in self._hosts if name.startswith("host") and name[4:].isdecimal()]

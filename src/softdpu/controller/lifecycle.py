@@ -171,11 +171,15 @@ class Lifecycle:
 
     async def follow_mtu(self, device: Device) -> None:
         """The representor's MTU is not below the device's."""
-        await self._quietly(representors.set_mtu(device.record.representor, self.netns, device.function.state.config.mtu))
+        await self._quietly(
+            representors.set_mtu(device.record.representor, self.netns, device.function.state.config.mtu)
+        )
 
     async def follow_link(self, device: Device) -> None:
         """The representor's carrier shows the function's link."""
-        await self._quietly(representors.set_carrier(device.record.representor, self.netns, device.function.state.config.link_up))
+        await self._quietly(
+            representors.set_carrier(device.record.representor, self.netns, device.function.state.config.link_up)
+        )
 
     @staticmethod
     async def _quietly(change: Awaitable[None]) -> None:

@@ -16,6 +16,8 @@ class Limits:
 
     firmware: Mapping[str, int]
     ports: Mapping[str, int]  # ib device → port number
+    static_port: str  # ib device of the static PFs
+    mrg_rxbuf: bool  # whether devices may offer mergeable receive buffers
 
     @property
     def hotplug_devices(self) -> int:
@@ -40,7 +42,7 @@ class Limits:
     @property
     def manager(self) -> str:
         """The ib device that manages emulation."""
-        return next(iter(self.ports))
+        return self.static_port
 
     def port(self, ib_device: str) -> int:
         """The port that an ib device is. Raises NoSuchIbDevice."""

@@ -18,7 +18,7 @@ TOKEN = re.compile(
 )
 
 
-class JsonMistake(ValueError):  # noqa: N818 - named by what it is
+class JsonMistake(ValueError):
     """The text is no JSON: at this line, for this reason."""
 
     def __init__(self, line: int, why: str) -> None:

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from softdpu.api.types import Family, Sample
 from softdpu.controller.devices import Device
 from softdpu.controller.report import enabled
+from softdpu.controller.requests import Family, Sample
 from softdpu.controller.root import Root
 from softdpu.datapath.client import DatapathLink
 from softdpu.datapath.counters import FUNCTION_COUNTERS, QUEUE_COUNTERS
@@ -48,9 +48,7 @@ def _function_families(devices: Sequence[Device], link: DatapathLink) -> list[Fa
 
 
 def _queue_families(devices: Sequence[Device], link: DatapathLink) -> list[Family]:
-    rows = {
-        (d.name, str(index)): link.queue_counters(d.number, index) for d in devices for index in enabled(d)
-    }
+    rows = {(d.name, str(index)): link.queue_counters(d.number, index) for d in devices for index in enabled(d)}
     return [
         Family(
             f"softdpu_queue_{counter}",

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from softdpu.api.types import ModifyDevice, parse_mac
 from softdpu.controller import errors
 from softdpu.controller.devices import Device
+from softdpu.controller.requests import ModifyDevice, parse_mac
 from softdpu.net.device import Function
 from softdpu.net.mistakes import DriverBound, Mistake
 from softdpu.net.state import FunctionState

@@ -6,13 +6,13 @@ import logging
 from contextlib import AsyncExitStack
 from typing import Any
 
-from softdpu.api.service import SUCCESS
-from softdpu.api.types import Hotplug
-from softdpu.controller import errors, identity, recovery
+from softdpu.controller import errors, identity
 from softdpu.controller.devices import Device, Place
 from softdpu.controller.hosts import Hosts, check_surprise
 from softdpu.controller.lifecycle import Blueprint, Lifecycle
 from softdpu.controller.limits import Limits
+from softdpu.controller.recovery import Recovery, RecoveryFile
+from softdpu.controller.requests import SUCCESS, Hotplug
 from softdpu.net.state import FunctionConfig, Layout
 from softdpu.virtio.outcome import Effects
 
@@ -28,10 +28,11 @@ SPEED = 25000  # Mb/s, what the product reports
 class Plugger:
     """Creates and removes devices; the caller sees to it that only one change is made at a time."""
 
-    def __init__(self, life: Lifecycle, hosts: Hosts, limits: Limits) -> None:
+    def __init__(self, life: Lifecycle, hosts: Hosts, limits: Limits, recovery: Recovery) -> None:
         self.life = life
         self.hosts = hosts
         self.limits = limits
+        self.recovery = recovery
         self.serial = identity.board(life.root.path)
 
     # ---- what is there from power-on
@@ -39,18 +40,16 @@ class Plugger:
     async def bring_up(self, mac_base: bytes | None, features: int) -> None:
         """Static PFs of the firmware, and hotplug PFs of the recovery files, that are not there already."""
         there = {device.record.vuid for device in self.life.devices.values()}
-        files = recovery.read_all(self.life.root.recovery)
+        files = self.recovery.read_all()
         for number in range(self.limits.firmware["VIRTIO_NET_EMULATION_NUM_PF"]):
             plan = self.static_plan(number, mac_base, features, files.get(identity.static_vuid(self.serial, number)))
             if plan.vuid not in there:
-                recovery.write(self.life.root.recovery, await self.life.create(plan))
+                self.recovery.write(await self.life.create(plan))
         for vuid, file in files.items():
             if vuid not in there and file.device_type == "hotplug":
                 await self._recover(vuid, file)
 
-    def static_plan(
-        self, number: int, mac_base: bytes | None, features: int, file: recovery.RecoveryFile | None
-    ) -> Blueprint:
+    def static_plan(self, number: int, mac_base: bytes | None, features: int, file: RecoveryFile | None) -> Blueprint:
         """Static PF ``number``; what the operator changed in it is in its recovery file."""
         vuid = identity.static_vuid(self.serial, number)
         mac = identity.mac_from(mac_base, number) if mac_base else identity.mac_of(vuid)
@@ -62,7 +61,7 @@ class Plugger:
             vuid=vuid,
             bdf=identity.static_bdf(number),
             ib_device=self.limits.manager,
-            port=0,
+            port=self.limits.port(self.limits.manager),
             sf_num=identity.FIRST_SF["static PF"] + number,
             config=FunctionConfig(
                 layout=layout,
@@ -73,10 +72,11 @@ class Plugger:
                 vectors=self.limits.vectors,
                 features=features,
                 speed=SPEED,
+                mrg_rxbuf=self.limits.mrg_rxbuf,
             ),
         )
 
-    async def _recover(self, vuid: str, file: recovery.RecoveryFile) -> None:
+    async def _recover(self, vuid: str, file: RecoveryFile) -> None:
         plan = Blueprint(
             kind="hotplug PF",
             pf_id=file.pf_id,
@@ -95,6 +95,7 @@ class Plugger:
                 vectors=file.num_msix,
                 features=int(file.features, 16),
                 speed=SPEED,
+                mrg_rxbuf=self.limits.mrg_rxbuf,
             ),
         )
         try:
@@ -113,8 +114,8 @@ class Plugger:
         async with AsyncExitStack() as undo:
             device = await self.life.create(plan)
             undo.push_async_callback(self.life.destroy, device)
-            recovery.write(self.life.root.recovery, device)
-            undo.callback(recovery.remove, self.life.root.recovery, device.record.vuid)
+            self.recovery.write(device)
+            undo.callback(self.recovery.remove, device.record.vuid)
             if host is not None:
                 await self._into_host(device, host)
             undo.pop_all()
@@ -155,6 +156,7 @@ class Plugger:
                 vectors=self.limits.vectors if request.num_msix is None else request.num_msix,
                 features=request.feature_bits,
                 speed=SPEED,
+                mrg_rxbuf=self.limits.mrg_rxbuf,
             ),
         )
 
@@ -162,7 +164,8 @@ class Plugger:
         taken = {device.record.sf_num: device.name for device in self.life.devices.values()}
         if asked in taken:
             raise errors.OperatorError(
-                errno.EEXIST, f"scalable function {asked} belongs to {taken[asked]}: choose another -u, or leave it away."
+                errno.EEXIST,
+                f"scalable function {asked} belongs to {taken[asked]}: choose another -u, or leave it away.",
             )
         return asked or identity.lowest_free(taken, identity.FIRST_SF["hotplug PF"])
 
@@ -190,7 +193,7 @@ class Plugger:
             )
         await self._out_of_host(device)
         await self.life.destroy(device)
-        recovery.remove(self.life.root.recovery, device.record.vuid)
+        self.recovery.remove(device.record.vuid)
         return dict(SUCCESS)
 
     async def _out_of_host(self, device: Device) -> None:

@@ -1,6 +1,5 @@
-"""Recovery files: one JSON file a device, so that a reboot of the machine brings it back (interface: recovery/<VUID>)."""
+"""Recovery files: one JSON file a device, recovery/<VUID>, so that a reboot of the machine brings it back."""
 
-import contextlib
 import logging
 import os
 from pathlib import Path
@@ -57,30 +56,38 @@ def content(device: Device) -> RecoveryFile:
     )
 
 
-def write(folder: Path, device: Device) -> None:
-    """Write the device's file, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / device.record.vuid
-    draft = path.with_suffix(".new")
-    with draft.open("wb") as file:
-        file.write(msgspec.json.encode(content(device)))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+class Recovery:
+    """The recovery files of a root. With ``recovery`` 0 in virtnet.conf none is written or read."""
 
+    def __init__(self, folder: Path, enabled: bool) -> None:
+        self._folder = folder
+        self._enabled = enabled
 
-def remove(folder: Path, vuid: str) -> None:
-    """Forget a device."""
-    with contextlib.suppress(FileNotFoundError):
-        (folder / vuid).unlink()
+    def write(self, device: Device) -> None:
+        """Write the device's file, whole or not at all."""
+        if not self._enabled:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / device.record.vuid
+        draft = path.with_suffix(".new")
+        with draft.open("wb") as file:
+            file.write(msgspec.json.encode(content(device)))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
 
+    def remove(self, vuid: str) -> None:
+        """Forget a device."""
+        (self._folder / vuid).unlink(missing_ok=True)
 
-def read_all(folder: Path) -> dict[str, RecoveryFile]:
-    """Every readable recovery file by VUID; one that is damaged is named in the log and left alone."""
-    found = {}
-    for path in sorted(folder.glob("*VNETS*")) if folder.is_dir() else ():
-        try:
-            found[path.name] = msgspec.json.decode(path.read_bytes(), type=RecoveryFile)
-        except (OSError, msgspec.MsgspecError) as error:
-            log.error("%s is not a recovery file (%s): the device is not recovered; delete the file.", path, error)
-    return found
+    def read_all(self) -> dict[str, RecoveryFile]:
+        """Every readable recovery file by VUID; one that is damaged is named in the log and left alone."""
+        found = {}
+        for path in sorted(self._folder.glob("*VNETS*")) if self._enabled else ():
+            if path.suffix == ".new":
+                continue
+            try:
+                found[path.name] = msgspec.json.decode(path.read_bytes(), type=RecoveryFile)
+            except (OSError, msgspec.MsgspecError) as error:
+                log.error("%s is not a recovery file (%s): the device is not recovered; delete the file.", path, error)
+        return found

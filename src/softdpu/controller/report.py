@@ -10,7 +10,14 @@ from softdpu.datapath.client import DatapathLink
 from softdpu.net.features import IMPLEMENTED, pairs
 from softdpu.spec.features import name_of
 
-STATUS_BITS = ((0x01, "ACK"), (0x02, "DRIVER"), (0x04, "DRIVER_OK"), (0x08, "FEATURES_OK"), (0x40, "NEEDS_RESET"), (0x80, "FAILED"))
+STATUS_BITS = (
+    (0x01, "ACK"),
+    (0x02, "DRIVER"),
+    (0x04, "DRIVER_OK"),
+    (0x08, "FEATURES_OK"),
+    (0x40, "NEEDS_RESET"),
+    (0x80, "FAILED"),
+)
 OCTET_BINS = (
     ("64_or_less_octet_packets", "size_64_or_less"),
     ("65_to_127_octet_packets", "size_65_to_127"),
@@ -140,7 +147,9 @@ def _export(subject: Device, root: Root) -> dict[str, Any]:
     }
 
 
-def queried(subject: Device, root: Root, parent_address: str, link: DatapathLink, queues: Iterable[int]) -> dict[str, Any]:
+def queried(
+    subject: Device, root: Root, parent_address: str, link: DatapathLink, queues: Iterable[int]
+) -> dict[str, Any]:
     """One device as ``virtnet query`` shows it; ``queues`` are the ones asked for."""
     function = subject.function
     answer = device(subject, root, parent_address) | {

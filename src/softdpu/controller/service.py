@@ -5,13 +5,16 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
-
-import msgspec
 
 from softdpu import __version__
-from softdpu.api.service import SUCCESS
-from softdpu.api.types import (
+from softdpu.controller import errors, measure, modify, report
+from softdpu.controller.devices import Device
+from softdpu.controller.hosts import Hosts
+from softdpu.controller.lifecycle import Lifecycle
+from softdpu.controller.limits import PORT_ADDRESSES, Limits
+from softdpu.controller.plug import Plugger
+from softdpu.controller.requests import (
+    SUCCESS,
     DeviceRef,
     Family,
     HostAttach,
@@ -25,12 +28,6 @@ from softdpu.api.types import (
     Query,
     Stats,
 )
-from softdpu.controller import errors, measure, modify, recovery, report
-from softdpu.controller.devices import Device
-from softdpu.controller.hosts import Hosts
-from softdpu.controller.lifecycle import Lifecycle
-from softdpu.controller.limits import PORT_ADDRESSES, Limits
-from softdpu.controller.plug import Plugger
 from softdpu.controller.update import LiveUpdate
 
 LEVELS = {"info": logging.INFO, "err": logging.ERROR, "debug": logging.DEBUG}
@@ -135,7 +132,7 @@ class Controller:
                     await self.life.follow_mtu(device)
                 if request.link is not None:
                     await self.life.follow_link(device)
-                recovery.write(self.life.root.recovery, device)
+                self.plugger.recovery.write(device)
         return dict(SUCCESS)
 
     async def modify_queue(self, request: ModifyQueue) -> Json:
@@ -207,7 +204,7 @@ class Controller:
                 )
             for device in self.ordered():
                 await self.life.destroy(device)
-                recovery.remove(self.life.root.recovery, device.name)
+                self.plugger.recovery.remove(device.name)
         self._leave_soon("power-cycle")
         return dict(SUCCESS)
 
@@ -237,7 +234,7 @@ class Controller:
             "pf_id": subject.record.pf_id,
             "vuid": subject.name,
             "mode": subject.function.transitional_mode or "none",
-            "features": [msgspec.to_builtins(verdict) for verdict in subject.function.negotiation],
+            "features": [verdict._asdict() for verdict in subject.function.negotiation],
         }
 
     async def qemu_arguments(self) -> Json:
@@ -259,11 +256,3 @@ class Controller:
     async def metrics(self) -> Sequence[Family]:
         """Counters of every device."""
         return measure.families(self.ordered(), self.life.datapath)
-
-
-def _implements(controller: Controller) -> Any:
-    """Checked by mypy: a Controller is a Service."""
-    from softdpu.api.service import Service  # noqa: PLC0415
-
-    service: Service = controller
-    return service

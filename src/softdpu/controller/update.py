@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from softdpu import __version__
 from softdpu.controller.root import Root
 
 FILE = "update.json"
@@ -63,4 +64,7 @@ class LiveUpdate:
     @staticmethod
     def installed_version() -> str:
         """The version on disk: what an update would start."""
-        return importlib.metadata.version("softdpu")
+        try:
+            return importlib.metadata.version("softdpu")
+        except importlib.metadata.PackageNotFoundError:  # run from a source tree
+            return __version__

@@ -58,7 +58,6 @@ def start(path: Path, log: Path, arguments: Sequence[str] = ()) -> int:
             stderr=output,
             start_new_session=True,
         )
-    asyncio.get_running_loop().create_task(_reap(child))
     return child.pid
 
 
@@ -73,10 +72,12 @@ def _listener(path: Path) -> socket.socket:
     return listener
 
 
-async def _reap(child: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(asyncio.CancelledError):
-        while child.poll() is None:
-            await asyncio.sleep(0.5)
+async def ended(pid: int, seconds: float = 5.0) -> None:
+    """Wait until a datapath that was told to end has ended; one that is not our child is init's to wait for."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG) == (0, 0) and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
 
 
 async def join(path: Path, log: Path, arguments: Sequence[str] = ()) -> tuple[socket.socket, bool]:

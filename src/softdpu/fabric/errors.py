@@ -1,4 +1,3 @@
-# ruff: noqa: N818 (an error is named by what happened)
 """What can go wrong at the DPU's end of a function. The text of each error is the sentence that an operator reads."""
 
 import errno

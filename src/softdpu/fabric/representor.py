@@ -145,7 +145,7 @@ async def _owner(name: str, netns: str | None) -> str:
         return "it is just going"
     if link.kind != "tun":
         return f"a {link.kind or 'real'} interface"
-    return await inside(None, lambda: tap.owner(name)) or "a tap that no process holds"
+    return await inside(netns, lambda: tap.owner(name)) or "a tap that no process holds"
 
 
 async def _bring_up(name: str, netns: str | None, mtu: int) -> int:

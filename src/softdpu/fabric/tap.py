@@ -1,5 +1,6 @@
 """A tap as a file descriptor: the few ioctls that a representor needs (linux/if_tun.h)."""
 
+import ctypes
 import fcntl
 import os
 import struct
@@ -11,6 +12,8 @@ TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
 TUNSETVNETHDRSZ = 0x400454D8
 TUNSETVNETLE = 0x400454DC
+TUNGETDEVNETNS = 0x54E3
+SYS_PIDFD_GETFD = 438  # the same on every architecture
 
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
@@ -18,6 +21,7 @@ IFF_VNET_HDR = 0x4000
 IFF_TUN_EXCL = 0x8000  # fail when the name exists, instead of taking an idle tap over
 
 VNET_HEADER = 12  # bytes of virtio_net_hdr before each frame, as virtio 1.x has it
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _IFREQ = struct.Struct("16sH22x")
 
 
@@ -36,18 +40,38 @@ def open_tap(name: str) -> int:
 
 
 def owner(name: str) -> str | None:
-    """Who holds a descriptor of the tap ``name``, such as "process 12 (softdpu-datapath)"; None: nobody that we see.
+    """Who holds a descriptor of the tap ``name`` in the calling thread's namespace, such as "process 12 (ovs)".
 
-    The kernel tells names only, so a tap of the same name in another namespace may be meant.
+    None: nobody whom we may look into.
     """
+    here = Path("/proc/thread-self/ns/net").stat().st_ino
     for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
+        process = info.parent.parent
         try:
-            if f"iff:\t{name}\n" in info.read_text():
-                process = info.parent.parent
+            if f"iff:\t{name}\n" in info.read_text() and _namespace(int(process.name), int(info.name)) == here:
                 return f"process {process.name} ({(process / 'comm').read_text().strip()})"
         except OSError:
             continue  # the process ended, or is not ours to look into
     return None
+
+
+def _namespace(process: int, descriptor: int) -> int:
+    """Inode of the namespace of a tap that another process holds. Raises OSError."""
+    handle = os.pidfd_open(process)
+    try:
+        copy = _LIBC.syscall(SYS_PIDFD_GETFD, handle, descriptor, 0)
+        if copy < 0:
+            raise OSError(ctypes.get_errno(), "pidfd_getfd")
+    finally:
+        os.close(handle)
+    try:
+        namespace = fcntl.ioctl(copy, TUNGETDEVNETNS)
+    finally:
+        os.close(copy)
+    try:
+        return os.fstat(namespace).st_ino
+    finally:
+        os.close(namespace)
 
 
 def _set_up(descriptor: int, name: str) -> None:

@@ -1,6 +1,6 @@
 """What must hold between parameters, and what follows from them together."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from softdpu.firmware.parameters import FirmwareError
 
@@ -8,10 +8,15 @@ MOST_VFS = 504  # of all PFs together
 LEAST_VECTORS = 4  # configuration, receive, transmit, control
 
 
-def check(values: Mapping[str, int]) -> None:
-    """Refuse a combination that could not boot."""
+def check(values: Mapping[str, int], changed: Container[str]) -> None:
+    """Refuse a combination that could not boot.
+
+    The default of VIRTIO_NET_EMULATION_NUM_MSIX is too few, and scripts switch emulation on without it: as long as
+    nobody sets it, devices get the least that works.
+    """
     vectors = values["VIRTIO_NET_EMULATION_NUM_MSIX"]
-    if values["VIRTIO_NET_EMULATION_ENABLE"] and vectors < LEAST_VECTORS:
+    chosen = "VIRTIO_NET_EMULATION_NUM_MSIX" in changed
+    if chosen and values["VIRTIO_NET_EMULATION_ENABLE"] and vectors < LEAST_VECTORS:
         raise FirmwareError(
             f"VIRTIO_NET_EMULATION_NUM_MSIX={vectors} is too few while VIRTIO_NET_EMULATION_ENABLE=1: a device needs "
             f"{LEAST_VECTORS} or more vectors. Set VIRTIO_NET_EMULATION_NUM_MSIX={LEAST_VECTORS} or more together "

@@ -81,7 +81,7 @@ class Firmware:
 def preview(values: Mapping[str, int], changes: Mapping[str, int]) -> dict[str, int]:
     """These values with the changes made, checked alone and together."""
     following = dict(values) | {find(name).name: find(name).check(value) for name, value in changes.items()}
-    rules.check(following)
+    rules.check(following, {find(name).name for name in changes})
     return following
 
 

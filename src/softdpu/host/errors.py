@@ -1,7 +1,5 @@
 """What can go wrong with a host. The text of each error is the sentence that an operator reads."""
 
-# ruff: noqa: N818 (an error is named by what happened)
-
 import errno
 import os
 from pathlib import Path

@@ -68,7 +68,7 @@ class MigrationGuard:
         try:
             await self._monitor.execute("migrate_cancel")
         except HostError as error:
-            logger.error("a migration could not be cancelled: %s", error)  # noqa: TRY400 (the sentence is enough)
+            logger.error("a migration could not be cancelled: %s", error)
             return
         self._on_cancelled(
             f"the migration of host {self._monitor.host} was cancelled because of {', '.join(self._devices)}: "

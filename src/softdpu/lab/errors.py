@@ -1,7 +1,5 @@
 """What can go wrong in the lab, each as a sentence that says what to do."""
 
-# ruff: noqa: N818 - an error is named by what happened
-
 
 class LabError(Exception):
     """The lab cannot be built or used; the text is the sentence for the operator."""

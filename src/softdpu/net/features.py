@@ -53,6 +53,8 @@ def withheld(config: FunctionConfig) -> dict[int, str]:
             reasons[bit] = "not offered: it means something to legacy drivers only"
         elif not has_control(config) and (bit == f.NET_CTRL_VQ or _CONTROLLED >> bit & 1):
             reasons[bit] = f"not offered: {config.queues} virtqueues leave none for control; 3 or more do"
+        elif bit == f.NET_MRG_RXBUF and not config.mrg_rxbuf:
+            reasons[bit] = "not offered: mrg_rxbuf is 0 in virtnet.conf"
         elif bit == f.NET_MQ and pairs(config) < 2:
             reasons[bit] = "not offered: there is one queue pair; 5 or more virtqueues make several"
         elif ON_REQUEST >> bit & 1 and not config.features >> bit & 1:

@@ -1,7 +1,5 @@
 """What the operator asked of a function and cannot have: the exception's text is the sentence to print."""
 
-# ruff: noqa: N818 - they are named by what is wrong, as the operator reads it
-
 import errno
 
 

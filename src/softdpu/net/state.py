@@ -22,6 +22,7 @@ class FunctionConfig(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     features: int = 0  # feature bits beyond the default ones
     speed: int = 25000  # Mb/s, or 0xffffffff for unknown
     link_up: bool = True
+    mrg_rxbuf: bool = True  # whether VIRTIO_NET_F_MRG_RXBUF may be offered
 
 
 class FilterState(msgspec.Struct, omit_defaults=True):

@@ -106,6 +106,8 @@ def _queues(virtio: VirtioState, config: FunctionConfig) -> Iterator[Fault]:
         yield from _vector(f"{name}.vector", queue.vector, config)
         for area in ("descriptor", "driver", "device"):
             yield from _range(f"{name}.{area}", getattr(queue, area), ADDRESSES)
+        if queue.broken and not queue.enabled:
+            yield f"{name}.broken", "cannot be: the queue is not enabled"
         if queue.enabled and (why := _placed(queue, virtio, config)):
             yield f"{name}.enabled", f"cannot be: {why}"
 

@@ -102,7 +102,7 @@ class Budget(msgspec.Struct, frozen=True):
         )
 
 
-class NoIoWindow(Exception):  # noqa: N818 (a refusal, not a fault)
+class NoIoWindow(Exception):
     """No place is left in any I/O window of the host for a transitional function."""
 
     errno = errno.ENOSPC

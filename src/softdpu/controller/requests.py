@@ -12,6 +12,8 @@ from softdpu.controller.errors import InvalidValue, OperatorError
 
 Json: TypeAlias = dict[str, Any]
 
+SUCCESS: Json = {"errno": 0, "errstr": "Success"}
+
 MTU_RANGE = range(68, 9217)
 QUEUE_SIZES = tuple(1 << n for n in range(6, 16))  # 64..32768
 SPEEDS = range(0, 0x8000_0000)  # Mb/s, virtio 1.3 §5.1.4

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from softdpu.api.types import DeviceRef, HostAttach, Hotplug, ModifyDevice, Query, parse_features, parse_mac
 from softdpu.controller.errors import OperatorError
+from softdpu.controller.requests import DeviceRef, HostAttach, Hotplug, ModifyDevice, Query, parse_features, parse_mac
 
 
 def hotplug(**changes: Any) -> Hotplug:

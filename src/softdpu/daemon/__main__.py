@@ -76,12 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"virtio-net-controller: {error}. Is the root {root.path} writable by you?", file=sys.stderr)
         return 1
     if how in ("restart", "power-cycle"):
-        os.execv(sys.executable, [sys.executable, "-m", "softdpu.controller.daemon", *(argv or sys.argv[1:])])
+        os.execv(sys.executable, [sys.executable, "-m", "softdpu.daemon", *(argv or sys.argv[1:])])
     return 0
 
 
 async def _run(root: Root, netns: str | None) -> str:
-    from softdpu.controller.assembly import Assembly  # noqa: PLC0415 (the command line answers without it)
+    from softdpu.daemon.assembly import Assembly  # noqa: PLC0415 (the command line answers without it)
 
     leaving: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 

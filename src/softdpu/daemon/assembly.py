@@ -5,12 +5,13 @@ import logging
 from collections.abc import Callable, Coroutine
 
 from softdpu.api import server as http
-from softdpu.controller import errors
-from softdpu.controller import configuration
+from softdpu.api.service import Service
+from softdpu.controller import configuration, errors
 from softdpu.controller.hosts import Hosts
 from softdpu.controller.lifecycle import Lifecycle
 from softdpu.controller.limits import Limits
 from softdpu.controller.plug import Plugger
+from softdpu.controller.recovery import Recovery
 from softdpu.controller.root import Root
 from softdpu.controller.service import Controller
 from softdpu.datapath import process
@@ -34,13 +35,17 @@ class Assembly:
             raise errors.EmulationDisabled
         self.configuration = _configuration(root, self.firmware)
         ports = {name: port for port, name in enumerate(self.configuration.ib_devices)}
-        self.limits = Limits(self.firmware.current, ports)
+        self.limits = Limits(
+            self.firmware.current, ports, _static_port(self.configuration), self.configuration.mrg_rxbuf
+        )
         self.life = Lifecycle(root, netns)
         self.hosts = Hosts(root, self.life)
-        self.plugger = Plugger(self.life, self.hosts, self.limits)
+        self.plugger = Plugger(self.life, self.hosts, self.limits, Recovery(root.recovery, self.configuration.recovery))
         self.controller = Controller(self.life, self.hosts, self.plugger, self.limits, leave)
+        self.service: Service = self.controller
         self.masters = Masters(netns, self._master_changed)
         self.server: http.Server | None = None
+        self.datapath_pid = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -49,7 +54,7 @@ class Assembly:
         await self.plugger.bring_up(self.configuration.static_pf.mac_base, self.configuration.static_pf.features or 0)
         await self.masters.start()
         await self.hosts.start()
-        self.server = await http.start(self.controller, self.root.api)
+        self.server = await http.start(self.service, self.root.api)
         self.controller.live_update.finish()
         if shortage := scalable_function_shortage(self.firmware.current):
             log.warning("%s", shortage)
@@ -62,6 +67,7 @@ class Assembly:
         attached = await link.attach()
         strangers = [function.function for function in attached if not self.life.adopt(function)]
         link.serve()
+        self.datapath_pid = link.pid
         for function in strangers:
             await link.ask(Destroy(link.ticket(), function))
         await self.life.look_up_representors()
@@ -89,6 +95,7 @@ class Assembly:
         await self.masters.stop()
         link = self.life.link
         if link is None:
+            await process.ended(self.datapath_pid)
             return
         used = [d.name for d in self.life.devices.values() if d.connected]
         if how == "power-cycle":
@@ -97,9 +104,16 @@ class Assembly:
             for device in list(self.life.devices.values()):
                 self.root.export(device.record.vuid).unlink(missing_ok=True)
             await link.ask(Shutdown(link.ticket()))
+            await process.ended(link.pid)
         elif how == "leave":
             log.info("leaving; the datapath (pid %d) serves on: %s. softdpu stop ends it.", link.pid, ", ".join(used))
         link.close()
+
+
+def _static_port(chosen: configuration.Configuration) -> str:
+    """The ib device of the static PFs: the one configured, where it exists."""
+    there = chosen.ib_devices
+    return chosen.ib_dev_for_static_pf if chosen.ib_dev_for_static_pf in there else there[0]
 
 
 def _configuration(root: Root, firmware: Firmware) -> configuration.Configuration:

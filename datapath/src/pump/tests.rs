@@ -1,0 +1,129 @@
+//! The pump with a real worker, and with controllers and VMMs that are played here.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+
+use super::*;
+use crate::control::messages::{Create, Description, Region};
+use crate::pump::wire::Header;
+
+/// A pump that serves functions 0 and 1, and a VMM on each that has agreed on a version.
+struct Bench {
+    pump: Pump,
+    vmms: [UnixStream; 2],
+}
+
+/// A name that no other test uses, in the abstract namespace.
+fn name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("softdpu-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn seqpacket() -> OwnedFd {
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+}
+
+fn pump() -> (Pump, SocketAddrUnix) {
+    let address = SocketAddrUnix::new_abstract_name(name().as_bytes()).unwrap();
+    let listener = seqpacket();
+    bind(&listener, &address).unwrap();
+    listen(&listener, 4).unwrap();
+    let (worker, notices) = crate::worker::spawn().unwrap();
+    let pump = Pump::new(worker, notices, Control::new(listener).unwrap(), Counters::new().unwrap());
+    (pump.unwrap(), address)
+}
+
+fn serve_function(pump: &mut Pump, function: u32) -> SocketAddr {
+    let address = SocketAddr::from_abstract_name(name()).unwrap();
+    let listener = UnixListener::bind_addr(&address).unwrap();
+    let regions = vec![Region { index: 7, size: 4096 }];
+    let description = Description { regions, vectors: 0, doorbells: vec![], isr: vec![], pending: None };
+    let (function_number, state, effects) = (function.into(), Vec::new().into(), vec![]);
+    let create = Create { ticket: 1, function: function_number, description, representor: false, state, effects };
+    let counters = pump.counters.function(function);
+    let made = Function::create(create, listener.into(), None, counters, &mut pump.world);
+    pump.functions.insert(function, made.unwrap());
+    address
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (mut pump, _) = pump();
+        let vmms = [0, 1].map(|function| UnixStream::connect_addr(&serve_function(&mut pump, function)).unwrap());
+        let mut bench = Self { pump, vmms };
+        for vmm in [0, 1] {
+            bench.turn();
+            assert_eq!(bench.ask(vmm, 1, &[0; 4])[..2], [1, 0]);
+        }
+        bench
+    }
+
+    /// Deals with what has come.
+    fn turn(&mut self) {
+        for (token, flags) in self.pump.world.poller.wait(Some(Duration::ZERO)).unwrap() {
+            self.pump.dispatch(token, flags);
+        }
+    }
+
+    /// Sends a command; returns what the VMM receives, nothing if its connection is closed.
+    fn ask(&mut self, vmm: usize, command: u16, body: &[u8]) -> Vec<u8> {
+        let header = Header { id: 1, command, size: 0, flags: 0 };
+        let mut message = header.reply(body);
+        message[8..12].fill(0); // not a reply
+        let _ = self.vmms[vmm].write_all(&message);
+        self.turn();
+        self.vmms[vmm].set_nonblocking(true).unwrap();
+        let mut reply = vec![0; 1024];
+        let count = self.vmms[vmm].read(&mut reply).unwrap_or(0);
+        reply.truncate(count);
+        reply
+    }
+}
+
+#[test]
+fn a_panic_costs_its_own_vmm_the_connection_and_nobody_else() {
+    let mut bench = Bench::new();
+    bench.pump.guarded(0, |_, _| panic!("on purpose"));
+    let get_info = [&[16, 0, 0, 0][..], &[0; 12]].concat();
+    assert_eq!(bench.ask(1, 4, &get_info).len(), 32);
+    assert!(bench.ask(0, 4, &get_info).is_empty());
+    assert!(!bench.pump.functions[&0].has_vmm() && bench.pump.functions[&1].has_vmm());
+}
+
+#[test]
+fn a_panic_while_a_vmm_leaves_does_not_keep_the_next_one_out() {
+    let mut bench = Bench::new();
+    bench.pump.guarded(0, |function, world| {
+        function.depart(world);
+        function.requests.close(2);
+        panic!("on purpose");
+    });
+    assert!(matches!(bench.pump.functions[&0].peer, function::Peer::Absent));
+}
+
+#[test]
+fn nobody_waits_for_ever_for_nobody() {
+    let (mut pump, address) = pump();
+    assert!(pump.patience().unwrap().unwrap() <= IDLE);
+    pump.idle_since = Instant::now().checked_sub(IDLE);
+    assert_eq!(pump.patience(), None, "the time is up");
+    pump.idle_since = Instant::now().checked_sub(IDLE);
+    let controller = seqpacket();
+    connect(&controller, &address).unwrap();
+    pump.change_controller();
+    assert_eq!(pump.patience(), Some(None), "a controller is there");
+    drop(controller);
+    pump.hear_controller();
+    assert!(pump.patience().unwrap().unwrap() > IDLE / 2, "the time starts anew");
+}
+
+#[test]
+fn a_vmm_is_reason_enough_to_stay() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.pump.patience(), Some(None));
+}

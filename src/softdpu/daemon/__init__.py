@@ -1,0 +1,1 @@
+"""The controller process: its command line, its lock, and its parts put together."""
