@@ -218,6 +218,10 @@ class Dpu:
         """Unplug a device."""
         self._api().post("/v1/unplug", {"vuid": device.vuid})
 
+    def modify(self, device: Plugged, **changes: object) -> None:
+        """Change properties of a device, as ``virtnet modify … device`` does: mac, mtu, link, speed."""
+        self._api().post("/v1/modify/device", {"vuid": device.vuid, **changes})
+
     def query(self, device: Plugged) -> dict[str, Any]:
         """What ``virtnet query`` says of a device."""
         found: dict[str, Any] = self._api().get("/v1/query", {"vuid": device.vuid})["devices"][0]

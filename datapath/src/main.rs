@@ -5,6 +5,7 @@ mod arguments;
 mod control;
 mod counters;
 mod interrupt;
+mod journal;
 mod memory;
 mod port;
 mod pump;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Arguments) -> io::Result<()> {
-    start_log(arguments.log_level);
+    journal::start(arguments.log_level);
     if let Err(error) = raise_descriptor_limit() {
         log::warn!("the limit on open descriptors stays as it is: {error}");
     }
@@ -54,15 +55,6 @@ fn serve(arguments: Arguments) -> io::Result<()> {
         sandbox::enter()?;
     }
     pump.run()
-}
-
-/// One line a record on stderr; a panic is a record too.
-fn start_log(level: log::LevelFilter) {
-    env_logger::Builder::new()
-        .filter_level(level)
-        .format(|line, record| writeln!(line, "{}: {}", record.level().as_str().to_lowercase(), record.args()))
-        .init();
-    std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
 }
 
 /// Five hundred functions with their eventfds are more than the usual 1024.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from softdpu.lab import Lab
+from softdpu.lab.kernels import NAMES
 
 
 @pytest.fixture(scope="session")
@@ -18,5 +19,7 @@ def lab() -> Lab:
 @pytest.fixture
 def copy(lab: Lab, tmp_path: Path) -> Lab:
     """A copy that shares its files with the real cache: a test may replace files, never write into them."""
-    shutil.copytree(lab.cache, tmp_path / "lab", symlinks=True, copy_function=os.link)
+    parts = ("qemu", *(f"kernel-{name}" for name in NAMES), *(lab.initramfs(name).parent.name for name in NAMES))
+    for part in parts:
+        shutil.copytree(lab.cache / part, tmp_path / "lab" / part, symlinks=True, copy_function=os.link)
     return Lab(tmp_path / "lab")

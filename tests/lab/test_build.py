@@ -53,7 +53,12 @@ def test_nothing_but_parts_and_the_lock_is_left(copy: Lab) -> None:
     copy.initramfs("6.1").unlink()
     (copy.cache / ".partial-qemu-abc").mkdir()
     copy.build()
-    parts = {"qemu", *(f"{kind}-{kernel}" for kind in ("kernel", "initramfs") for kernel in ("6.1", "6.12", "7.3"))}
+    kernels = ("6.1", "6.12", "7.3")
+    parts = {
+        "qemu",
+        *(f"kernel-{kernel}" for kernel in kernels),
+        *(copy.initramfs(kernel).parent.name for kernel in kernels),
+    }
     assert {path.name for path in copy.cache.iterdir()} - {"lock", "kvm.json"} == parts
 
 

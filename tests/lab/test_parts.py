@@ -1,11 +1,12 @@
 """A part of the cache is whole or it is not there."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from softdpu.lab.parts import Part, discard_partial
+from softdpu.lab.parts import Part, discard_older, discard_partial
 
 
 @pytest.fixture
@@ -91,3 +92,11 @@ def test_what_a_killed_build_left_is_discarded(part: Part) -> None:
     (part.path.parent / ".partial-kernel-xyz").mkdir()
     discard_partial(part.path.parent)
     assert [path.name for path in part.path.parent.iterdir()] == ["kernel"]
+
+
+def test_parts_of_other_versions_go_when_they_are_old(tmp_path: Path) -> None:
+    for name, age in (("initramfs-6.1-old", 1000), ("initramfs-6.1-new", 10), ("initramfs-6.12-old", 1000)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    discard_older(tmp_path, "initramfs-6.1-*", 100)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["initramfs-6.1-new", "initramfs-6.12-old"]

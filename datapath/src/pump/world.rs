@@ -1,5 +1,6 @@
 //! What all functions share: the worker, the controller, the poller.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -15,7 +16,7 @@ pub struct World {
     pub poller: Poller,
     notices: Notices,
     /// Taken from the worker, but not yet dealt with.
-    waiting: Vec<Notice>,
+    waiting: VecDeque<Notice>,
     /// Whether the poller watches for room in the controller's socket.
     wants_room: bool,
     /// Functions that could take no VMM because the process had no descriptor left, and since when.
@@ -27,7 +28,7 @@ impl World {
         let poller = Poller::new()?;
         poller.add(control.listener(), Token::Control, READ)?;
         poller.add(&notices, Token::Notices, READ)?;
-        let (waiting, resting) = (Vec::new(), Vec::new());
+        let (waiting, resting) = (VecDeque::new(), Vec::new());
         let world = Self { worker, control, poller, notices, waiting, wants_room: false, resting };
         // A thread that starts makes system calls that the sandbox does not allow: wait until it takes orders.
         world.settle(|done| Order::StopAll { function: 0, done });
@@ -47,7 +48,7 @@ impl World {
     }
 
     pub fn next_notice(&mut self) -> Option<Notice> {
-        if self.waiting.is_empty() { None } else { Some(self.waiting.remove(0)) }
+        self.waiting.pop_front()
     }
 
     /// Queues were stopped (all of a function, or one): what they had to say before concerns nobody any more.

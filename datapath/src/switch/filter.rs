@@ -34,7 +34,7 @@ impl Rules {
     }
 
     /// Why a frame is refused, if it is. Promiscuous mode passes every VLAN too.
-    #[inline]
+    #[inline(always)]
     pub fn refusal(&self, frame: &Frame<'_, '_>) -> Option<Loss> {
         if self.flags.promiscuous {
             return None;
@@ -50,6 +50,7 @@ impl Rules {
         vlans[usize::from(vlan / 8)] & 1 << (vlan % 8) != 0
     }
 
+    #[inline(always)]
     fn takes_address(&self, mac: Mac) -> bool {
         if mac.is_broadcast() {
             !self.flags.no_broadcast
@@ -60,6 +61,7 @@ impl Rules {
         }
     }
 
+    #[inline(never)]
     fn lists(&self, mac: Mac) -> bool {
         self.sorted.binary_search(&mac).is_ok()
     }

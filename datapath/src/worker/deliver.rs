@@ -43,8 +43,8 @@ fn pass(to: &Function, frames: &Frames<'_, '_>, group: u64) -> u64 {
     let mut passed = group;
     for place in bits(group) {
         let Some(frame) = &frames[place] else { continue };
-        let long = (frame.len() > to.frame_limit).then_some(Loss::TooLong);
-        if let Some(loss) = long.or_else(|| to.rules.refusal(frame)) {
+        let refusal = if frame.len() > to.frame_limit { Some(Loss::TooLong) } else { to.rules.refusal(frame) };
+        if let Some(loss) = refusal {
             loss.count(&to.counters, 1);
             passed &= !(1 << place);
         }

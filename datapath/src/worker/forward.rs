@@ -108,17 +108,10 @@ struct Sender<'a> {
 impl Sender<'_> {
     /// Frames for the same receiver go together, in their order.
     fn send(&mut self, frames: &Frames<'_, '_>, fabric: &mut Fabric, scratch: &mut Scratch) {
-        let mut ways = [Way::Representor; BATCH];
-        let mut left = 0u64;
-        for (place, frame) in frames.iter().enumerate() {
-            if let Some(frame) = frame {
-                ways[place] = self.way(frame, fabric);
-                left |= 1 << place;
-            }
-        }
+        let (ways, mut left) = self.ways(frames, fabric);
         while left != 0 {
             let way = ways[left.trailing_zeros() as usize];
-            let group = bits(left).filter(|place| ways[*place] == way).fold(0, |group, place| group | 1 << place);
+            let group = (0..BATCH).fold(0, |group, place| group | u64::from(ways[place] == way) << place) & left;
             left &= !group;
             match way {
                 Way::Guest(id) => self.switch(id, frames, group, fabric, scratch),
@@ -128,7 +121,27 @@ impl Sender<'_> {
         }
     }
 
+    /// The way of each frame, and the places that have one. Frames of one conversation come in a row, so the answer for
+    /// the one before is asked first.
     #[inline]
+    fn ways(&self, frames: &Frames<'_, '_>, fabric: &mut Fabric) -> ([Way; BATCH], u64) {
+        let mut ways = [Way::Representor; BATCH];
+        let mut present = 0;
+        let mut last = None;
+        for (place, frame) in frames.iter().enumerate() {
+            let Some(frame) = frame else { continue };
+            let addresses = (frame.source, frame.destination);
+            let way = match last {
+                Some((known, way)) if known == addresses => way,
+                _ => self.way(frame, fabric),
+            };
+            last = Some((addresses, way));
+            ways[place] = way;
+            present |= 1 << place;
+        }
+        (ways, present)
+    }
+
     fn way(&self, frame: &Frame<'_, '_>, fabric: &mut Fabric) -> Way {
         if !self.member {
             return Way::Representor;
@@ -137,10 +150,7 @@ impl Sender<'_> {
         if frame.destination.is_group() {
             return Way::All;
         }
-        match fabric.learning.find(frame.destination, fabric.now) {
-            Some(id) => Way::Guest(id),
-            None => Way::All,
-        }
+        fabric.learning.find(frame.destination, fabric.now).map_or(Way::All, Way::Guest)
     }
 
     fn switch(&self, id: FunctionId, frames: &Frames<'_, '_>, group: u64, fabric: &mut Fabric, scratch: &mut Scratch) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -82,11 +83,12 @@ class PrivateApt:
             done = self._run("apt-get", "update", "--error-on=any")
             if done.returncode == 0:
                 return mirror
-            failures.append(f"{mirror}: {_complaint(done.stderr)}")
-        raise LabError(
-            f"no Debian mirror gives the suites {', '.join(SUITES)} ({'; '.join(failures)}). "
-            "Check the network and the proxy that apt uses, then build again: what was fetched is kept."
-        )
+            unknown_key = "NO_PUBKEY, " if "NO_PUBKEY" in done.stderr else ""
+            failures.append(f"{mirror}: {unknown_key}{_complaint(done.stderr)}")
+        cure = "Check the network and the proxy that apt uses, then build again."
+        if "NO_PUBKEY" in " ".join(failures):
+            cure = "The keyring is older than trixie: apt-get install --only-upgrade debian-archive-keyring."
+        raise LabError(f"no Debian mirror gives the suites {', '.join(SUITES)} ({'; '.join(failures)}). {cure}")
 
     def names(self) -> list[str]:
         """Every package name in the lists."""
@@ -131,6 +133,8 @@ class PrivateApt:
         return sum(whole) + sum(partial)
 
     def _prepare(self) -> None:
+        if platform.machine() != "x86_64":
+            raise LabError(f"the lab's QEMU and kernels are for x86_64, and this machine is {platform.machine()}.")
         missing = [tool for tool in TOOLS if not shutil.which(tool)]
         if missing:
             raise LabError(

@@ -12,13 +12,16 @@ from pathlib import Path
 from softdpu.lab import initramfs, kernels, prefix, progress
 from softdpu.lab.apt import PrivateApt
 from softdpu.lab.errors import LabError
-from softdpu.lab.parts import Part, discard_partial
+from softdpu.lab.parts import Part, discard_older, discard_partial
 from softdpu.lab.prefix import Prefix
 from softdpu.lab.sources import machine_mirrors
 
 # Raise a number when the part of that name is made differently: caches in the field are then made anew.
 _QEMU_RECIPE = "qemu 1"
 _KERNEL_RECIPE = "kernel 1"
+
+# For this long, guest file systems of other versions stay in a cache.
+_KEPT_SECONDS = 7 * 24 * 3600
 
 
 class Lab:
@@ -96,17 +99,19 @@ class Lab:
         return Part(self.cache / f"kernel-{kernels.recipe_of(name).name}")
 
     def _initramfs(self, name: str) -> Part:
-        return Part(self.cache / f"initramfs-{kernels.recipe_of(name).name}")
+        # Versions of this package that share a cache each have their own: none swaps it under another's guests.
+        return Part(self.cache / f"initramfs-{kernels.recipe_of(name).name}-{initramfs.recipe()}")
 
     def _initramfs_recipe(self, name: str) -> Callable[[], str]:
         # An initramfs goes with its kernel's modules, so a newer kernel is another recipe.
-        return lambda: f"initramfs {initramfs.recipe()} for {self.release(name)}" if self._kernel(name).stamp() else ""
+        return lambda: f"initramfs for {self.release(name)}" if self._kernel(name).stamp() else ""
 
     def _make_initramfs(self, name: str) -> Callable[[Part], None]:
         def make(part: Part) -> None:
             with part.rebuild(self._initramfs_recipe(name)(), {}) as target:
                 data = initramfs.build(self.prefix, self._kernel(name).path, self.release(name))
                 (target / "initramfs.cpio").write_bytes(data)
+            discard_older(self.cache, f"initramfs-{name}-*", _KEPT_SECONDS)
 
         return make
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,13 @@ def discard_partial(folder: Path) -> None:
     """Removes what builds that were killed have left. Call it with the cache locked."""
     for left in folder.glob(".partial-*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def discard_older(folder: Path, pattern: str, seconds: float) -> None:
+    """Removes the parts whose name matches and which were made longer ago. Call it with the cache locked."""
+    for part in folder.glob(pattern):
+        if time.time() - part.stat().st_mtime > seconds:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

@@ -16,7 +16,7 @@ from softdpu.lab import channel, machine
 from softdpu.lab.errors import GuestDied, GuestError, GuestTimeout
 
 _LAST_LINES = 15
-_PANIC = b"Kernel panic - not syncing"
+_PANIC = b"---[ end Kernel panic - not syncing"  # the last that a kernel says, behind the trace
 # QEMU must not outlive its test, whatever kills that.
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 

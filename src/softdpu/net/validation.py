@@ -75,6 +75,10 @@ def _virtio(virtio: VirtioState, config: FunctionConfig) -> Iterator[Fault]:
     if not reachable(virtio.mode, virtio.status):
         yield "virtio.status", f"{virtio.status:#x} cannot be while the mode is {virtio.mode}"
     yield from _range("virtio.driver_features", virtio.driver_features, 1 << 64)
+    for word in virtio.features_beyond:
+        yield from _range(
+            "virtio.features_beyond", word, 1 if virtio.mode != "modern" or virtio.status & v.FEATURES_OK else U32
+        )
     if why := _negotiated(virtio, config):
         yield "virtio.driver_features", f"{virtio.driver_features:#x} cannot have been accepted: {why}"
     yield from _range("virtio.device_feature_select", virtio.device_feature_select, U32)

@@ -136,14 +136,24 @@ class PciFunction:
     def vectors(self) -> int:
         """MSI-X vectors that the function has; 0 without the capability."""
         found = self.capability(pci.CAP_ID_MSIX)
-        return (self.config(found.offset + 2, 2) & MSIX_COUNT) + 1 if found else 0
+        return (self.config(found.offset + pci.MSIX.offset("control"), 2) & MSIX_COUNT) + 1 if found else 0
 
     def set_msix(self, on: bool) -> None:
         """Write MSI-X Enable. Raises LookupError when the function has no MSI-X."""
         found = self.capability(pci.CAP_ID_MSIX)
         if found is None:
             raise LookupError("the function has no MSI-X capability")
-        self.set_config(found.offset + 2, 2, pci.MSIX_ENABLE if on else 0)
+        self.set_config(found.offset + pci.MSIX.offset("control"), 2, pci.MSIX_ENABLE if on else 0)
+
+    def pending(self) -> set[int]:
+        """The vectors whose pending bit is set (PCI 3.0 §6.8.2.10). Raises LookupError when there is no MSI-X."""
+        found = self.capability(pci.CAP_ID_MSIX)
+        if found is None:
+            raise LookupError("the function has no MSI-X capability")
+        place = self.config(found.offset + pci.MSIX.offset("pending"), 4)
+        words = -(-self.vectors // 64)
+        bits = int.from_bytes(self.bus.read(place & 7, place & ~7, 8 * words), "little")
+        return {vector for vector in range(self.vectors) if bits >> vector & 1}
 
 
 class Interrupts:

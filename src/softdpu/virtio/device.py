@@ -63,6 +63,12 @@ class VirtioDevice:
         state = self.state
         return state.driver_features if state.mode == "legacy" or state.status & v.FEATURES_OK else 0
 
+    @property
+    def accepted(self) -> int:
+        """All feature bits that the driver wrote, 128 of them."""
+        second, third = self.state.features_beyond
+        return self.state.driver_features | second << 64 | third << 96
+
     def has(self, bit: int) -> bool:
         """Whether a feature is in force."""
         return bool(self.features >> bit & 1)
@@ -95,7 +101,7 @@ class VirtioDevice:
     def _step(self, mode: Mode, value: int) -> Effects:
         state, result = self.state, NOTHING
         new = value & ~state.status
-        if new & v.FEATURES_OK and (why := negotiation.refusal(self.kind.offered(), state.driver_features)):
+        if new & v.FEATURES_OK and (why := negotiation.refusal(self.kind.offered(), self.accepted)):
             value &= ~(v.FEATURES_OK | v.DRIVER_OK)
             result = note(f"FEATURES_OK refused: {why}")
             new &= value

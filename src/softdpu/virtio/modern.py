@@ -8,7 +8,10 @@ from softdpu.virtio.device import VirtioDevice
 from softdpu.virtio.outcome import NOTHING, Effects, note
 from softdpu.virtio.state import QueueState
 
-WORDS = 2  # feature words that can hold a bit on offer; the rest read 0 and ignore writes
+WORDS = 2  # feature words that can hold a bit on offer; the rest read 0
+WORDS_KEPT = (
+    4  # words in which a bit that was not offered is noticed, as virtio 1.4 has 128; further ones ignore writes
+)
 WORD = 0xFFFFFFFF
 
 
@@ -43,7 +46,7 @@ class ModernBank:
     def read_driver_feature(self) -> int:
         state = self._device.state
         word = state.driver_feature_select
-        return state.driver_features >> 32 * word & WORD if word < WORDS else 0
+        return self._device.accepted >> 32 * word & WORD if word < WORDS_KEPT else 0
 
     def write_driver_feature(self, value: int) -> Effects:
         """Mirrors what the driver wrote; it is judged when FEATURES_OK is set, and final from then on (§3.1.1)."""
@@ -54,6 +57,9 @@ class ModernBank:
             return note("driver_feature written after FEATURES_OK: ignored")
         if (word := state.driver_feature_select) < WORDS:
             state.driver_features = state.driver_features & ~(WORD << 32 * word) | value << 32 * word
+        elif word < WORDS_KEPT:
+            second, third = state.features_beyond
+            state.features_beyond = (value, third) if word == WORDS else (second, value)
         return NOTHING
 
     # ---- the device
