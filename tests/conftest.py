@@ -15,6 +15,7 @@ def dpu() -> Iterator[Dpu]:
     _needs_root()
     with Dpu() as dpu:
         yield dpu
+        assert dpu.own_mistakes() == []
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def own_dpu() -> Iterator[Dpu]:
     _needs_root()
     with Dpu() as dpu:
         yield dpu
+        assert dpu.own_mistakes() == []
 
 
 def _needs_root() -> None:

@@ -41,6 +41,7 @@ FIRMWARE: Final = {
 }
 CLONE_NEWNET: Final = 0x40000000
 ETH_P_ALL: Final = 3
+SO_RCVBUFFORCE: Final = 33
 METRIC: Final = re.compile(
     r'softdpu_(?P<name>\w+?)(_total)?\{vuid="(?P<vuid>[^"]*)"(,queue="(?P<queue>\d+)")?\} (?P<value>\S+)'
 )
@@ -80,6 +81,7 @@ class Representor:
     def __init__(self, netns: str, name: str) -> None:
         self.name = name
         self.socket = _in_namespace(netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)  # a burst must not be lost here
         self.socket.bind((name, ETH_P_ALL))
 
     def __enter__(self) -> Self:
@@ -251,6 +253,12 @@ class Dpu:
         return _run("ip", "-n", self.netns, *arguments)
 
     # ---- the datapath
+
+    def own_mistakes(self) -> list[str]:
+        """Lines of both logs that tell of a mistake of the DPU itself, whatever a guest did."""
+        logs = (self.log, self.root / "var/log/softdpu/datapath.log")
+        lines = [line for log in logs if log.exists() for line in log.read_text(errors="replace").splitlines()]
+        return [line for line in lines if any(word in line for word in ("panicked", "Traceback", "model failed"))]
 
     def fds(self) -> int:
         """File descriptors that the datapath has open."""

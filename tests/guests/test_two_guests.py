@@ -41,10 +41,10 @@ def test_tcp_arrives_as_it_was_sent(bench: Bench, boot: Boot) -> None:
 
 
 def test_killed_qemus_do_not_disturb_the_other_guest(bench: Bench, boot: Boot) -> None:
-    survivor = boot("6.12", legacy=True, root_ports=1)
-    nic = bench.configure(survivor, bench.hotplug(survivor))
     device = bench.hotplug(None)
     socket = {"type": "unix", "path": str(device.socket)}
+    survivor = boot("6.12", legacy=True, root_ports=1)
+    nic = bench.configure(survivor, bench.hotplug(survivor))
     pings = Pings(survivor, nic.gateway)
     for _ in range(KILLS):
         with Guest("6.1", legacy=True, devices=[{"driver": "vfio-user-pci", "socket": socket}]) as victim:

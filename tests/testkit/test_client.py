@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -142,3 +143,17 @@ def test_size_may_lie(pair: tuple[Client, Peer]) -> None:
 def test_unknown_field_is_refused() -> None:
     with pytest.raises(KeyError, match="no field lenght"):
         wire.DMA_MAP.pack(lenght=4)
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Client(tmp_path / "nobody.sock")
+
+
+def test_full_backlog_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        with Client(path), pytest.raises(TimeoutError, match="nobody accepts"):
+            Client(path, timeout=0.05)

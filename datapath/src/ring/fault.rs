@@ -31,7 +31,6 @@ pub enum Breach {
     NoRoomForHeader { len: usize, header: usize },
     CommandTooLong { most: usize },
     MemoryTaken,
-    Unmapped,
     Panic,
 }
 
@@ -48,9 +47,7 @@ impl Breach {
     pub fn counter(&self) -> counters::Queue {
         match self {
             Breach::TooLong { .. } | Breach::CommandTooLong { .. } => counters::Queue::ExceedMaxChain,
-            Breach::Area(..) | Breach::Address(_) | Breach::MemoryTaken | Breach::Unmapped => {
-                counters::Queue::InvalidBuffer
-            }
+            Breach::Area(..) | Breach::Address(_) | Breach::MemoryTaken => counters::Queue::InvalidBuffer,
             _ => counters::Queue::BadDescErrors,
         }
     }
@@ -79,7 +76,7 @@ impl fmt::Display for Breach {
                 write!(f, "names {next} as the next one, but the queue's size is {size}")
             }
             Breach::TooLong { size } => {
-                write!(f, "its chain loops or has more than the queue's size of {size} descriptors")
+                write!(f, "its chain loops or has more than {size} descriptors")
             }
             Breach::IndirectNotNegotiated => write!(f, "indirect, which was not negotiated"),
             Breach::IndirectLength(len) => write!(f, "indirect table of {len} bytes, not a positive multiple of 16"),
@@ -93,7 +90,6 @@ impl fmt::Display for Breach {
             }
             Breach::CommandTooLong { most } => write!(f, "a command of more than {most} bytes"),
             Breach::MemoryTaken => write!(f, "the VMM took away memory that it had shared (was its file truncated?)"),
-            Breach::Unmapped => write!(f, "notified while the ring's memory is unmapped"),
             Breach::Panic => write!(f, "stopped after an error of the datapath itself; its log has the details"),
         }
     }

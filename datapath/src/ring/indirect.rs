@@ -6,6 +6,8 @@ use super::split::Descriptor;
 use crate::memory::Table;
 
 const DESCRIPTOR: u32 = 16;
+/// Longest chain served, whatever the queue's size: no guest may keep the worker for longer than that.
+const LONGEST: u16 = 1024;
 
 /// Counts and checks the buffers of one chain, and hands each to `visit`.
 pub struct Steps<V> {
@@ -16,9 +18,9 @@ pub struct Steps<V> {
 }
 
 impl<V: FnMut(Descriptor) -> Result<(), Breach>> Steps<V> {
-    /// For a chain of at most `size` buffers (§2.7.5.2: no loops, no longer than the queue).
+    /// For a chain of at most `size` buffers (§2.7.5.2: no loops, no longer than the queue), or `LONGEST`.
     pub fn new(size: u16, visit: V) -> Self {
-        Steps { size, taken: 0, writable: false, visit }
+        Steps { size: size.min(LONGEST), taken: 0, writable: false, visit }
     }
 
     /// The next buffer.

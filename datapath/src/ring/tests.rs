@@ -259,6 +259,19 @@ fn a_chain_as_long_as_the_queue_is_no_fault() {
 }
 
 #[test]
+fn a_chain_of_more_than_1024_descriptors_is_a_fault_in_any_queue() {
+    let guest = Guest::new();
+    let mut driver = transmit(&guest, 2048);
+    (0..1025).for_each(|n| driver.describe(n, guest.buffer(0), 10, NEXT, n + 1));
+    driver.describe(1024, guest.buffer(0), 10, 0, 0);
+    assert_eq!(breach(&guest, &mut driver, 0), Breach::TooLong { size: 1024 });
+    let mut driver = redo(&guest, &driver);
+    let mut ring = ring(&guest, &driver);
+    driver.offer(1);
+    assert_eq!(pop(&mut ring, &guest).0.chains[0].len, 10240);
+}
+
+#[test]
 fn numbers_beyond_the_queue_are_faults() {
     let guest = Guest::new();
     let mut driver = transmit(&guest, 8);

@@ -66,7 +66,9 @@ impl Learning {
 
     /// Nothing is behind this function any more.
     pub fn forget(&mut self, function: FunctionId) {
-        self.remove(|entry| entry.function == function);
+        if self.shares.get(function as usize).is_some_and(|share| *share > 0) {
+            self.remove(|entry| entry.function == function);
+        }
     }
 
     #[cold]

@@ -67,6 +67,11 @@ impl Engine {
         self.epoll.as_fd()
     }
 
+    /// To be called before a tap is closed: others may hold it open, and its events would go on.
+    pub(super) fn unwatch(&self, tap: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.epoll, tap);
+    }
+
     /// Watches a function's tap: one event each time frames come (edge-triggered), so that a tap which is not read, or
     /// which was deleted, is quiet.
     pub(super) fn watch(&self, function: FunctionId, tap: BorrowedFd<'_>) -> io::Result<()> {
@@ -81,7 +86,7 @@ impl Engine {
             Some(Slot::Running(Queue::Transmit(_))) => self.poll_queue(function, queue),
             Some(Slot::Running(Queue::Receive(_))) if port.starved => self.readable(function),
             Some(Slot::Running(Queue::Control(_))) => self.command(function, queue),
-            Some(Slot::Parked(_)) => self.fault(function, Breach::Unmapped.of(queue)),
+            // A ring whose memory is unmapped is looked at when that comes back.
             _ => {}
         }
     }
@@ -100,6 +105,11 @@ impl Engine {
         }
         port.tap_polled = true;
         self.items.push_back(Item { function, queue: None, busy: self.now });
+    }
+
+    /// Ends the polling of what `which` picks.
+    pub(super) fn let_go(&mut self, function: FunctionId, which: impl Fn(Option<u16>) -> bool) {
+        self.items.retain(|item| item.function != function || !which(item.queue));
     }
 
     /// Polls a transmit queue from now on, with its doorbell suppressed.
@@ -249,7 +259,7 @@ impl Engine {
         port.counters.add(Counter::QueueFaults, 1);
         port.counters.queue(fault.queue).add(fault.breach.counter(), 1);
         let cause = fault.to_string();
-        log::warn!("function {function}: {cause}");
+        log::debug!("function {function}: {cause}");
         self.outbox.send(Notice::Fault { function, queue: fault.queue, cause });
         self.settle(function);
     }

@@ -45,11 +45,11 @@ impl Fabric {
         let member = self.get(id).is_some_and(|function| function.fabric && function.ready());
         match self.members.binary_search(&id) {
             Err(place) if member => self.members.insert(place, id),
-            Ok(place) if !member => {
-                self.members.remove(place);
-                self.learning.forget(id);
-            }
+            Ok(place) if !member => _ = self.members.remove(place),
             _ => {}
+        }
+        if !member {
+            self.learning.forget(id);
         }
     }
 }

@@ -33,7 +33,9 @@ enum Way {
 pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &mut Scratch) -> Result<usize, Fault> {
     #[cfg(test)]
     assert!(!from.panics, "a test asked for it");
-    let Function { id, lines, counters, memory, queues, tap, steering, pairs, link, fabric: member, .. } = from;
+    let Function {
+        id, lines, counters, memory, queues, tap, steering, pairs, link, fabric: member, frame_limit, ..
+    } = from;
     let Some(Slot::Running(Queue::Transmit(ring))) = queues.get_mut(usize::from(queue)) else { return Ok(0) };
     let mut batch = take(&mut scratch.sources).recycle();
     let mut outcome = ring.pop(memory, BATCH, &mut batch);
@@ -44,7 +46,8 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         if *pairs > 1 {
             frames.iter().flatten().for_each(|frame| steering.transmitted(frame, queue / 2));
         }
-        let mut sender = Sender { id: *id, counters, tap: tap.as_mut(), member: *member, bad_memory: false };
+        let mut sender =
+            Sender { id: *id, counters, tap: tap.as_mut(), member: *member, limit: *frame_limit, bad_memory: false };
         if *link {
             sender.send(&frames, fabric, scratch);
         } else {
@@ -102,6 +105,7 @@ struct Sender<'a> {
     counters: &'a FunctionCounters,
     tap: Option<&'a mut Tap>,
     member: bool,
+    limit: usize,
     bad_memory: bool,
 }
 
@@ -184,6 +188,10 @@ impl Sender<'_> {
         };
         let (mut sent, mut octets) = (0, 0);
         for frame in bits(group).filter_map(|place| frames[place].as_ref()) {
+            if frame.len() > self.limit {
+                Loss::TooLong.count(self.counters, 1);
+                continue;
+            }
             match tap.send(&frame.payload) {
                 Ok(()) => {
                     sent += 1;

@@ -6,7 +6,7 @@ use super::orders::{FunctionId, QueueSetup, Role};
 use crate::counters::{FunctionCounters, QUEUES, Queue as Counter};
 use crate::interrupt::Lines;
 use crate::memory::Table;
-use crate::port::Tap;
+use crate::port::{LONGEST, Tap};
 use crate::ring::{Control, Fault, Receive, Split, Transmit};
 use crate::switch::{Rules, Steering};
 
@@ -63,7 +63,7 @@ impl Function {
             pairs: 1,
             link: true,
             fabric: true,
-            frame_limit: usize::MAX,
+            frame_limit: LONGEST,
             polled: 0,
             tap_polled: false,
             #[cfg(test)]

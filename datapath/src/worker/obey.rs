@@ -1,15 +1,18 @@
 //! Orders, carried out.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::engine::Engine;
 use super::function::{Function, Queue, Slot};
 use super::orders::{FunctionId, Order, QueueSetup, Receipt};
-use crate::counters::{FUNCTIONS, FunctionCounters};
+use crate::counters::{FUNCTIONS, FunctionCounters, QUEUES};
 use crate::interrupt::Lines;
 use crate::memory::Table;
-use crate::port::Tap;
+use crate::port::{LONGEST, Tap};
 use crate::switch::Rules;
+
+const MOST_PAIRS: u16 = (QUEUES / 2) as u16;
 
 impl Engine {
     pub fn obey(&mut self, order: Order) {
@@ -22,6 +25,7 @@ impl Engine {
             Order::StartQueue { function, setup } => self.start(function, &setup),
             Order::StopQueue { function, queue, done } => self.stop(function, queue, &done),
             Order::StopAll { function, done } => {
+                self.let_go(function, |queue| queue.is_some());
                 self.change(function, Function::stop_all);
                 self.fabric.review(function);
                 self.readable(function);
@@ -33,23 +37,31 @@ impl Engine {
                 }
             }),
             Order::SetFilter { function, filter } => self.change(function, |port| port.rules = Rules::new(filter)),
-            Order::SetPairs { function, pairs } => self.change(function, |port| port.pairs = pairs.max(1)),
-            Order::SetLink { function, up } => self.change(function, |port| port.link = up),
+            Order::SetPairs { function, pairs } => {
+                self.change(function, |port| port.pairs = pairs.clamp(1, MOST_PAIRS))
+            }
+            Order::SetLink { function, up } => {
+                self.change(function, |port| port.link = up);
+                self.settle(function);
+            }
             Order::SetFabric { function, on } => {
                 self.change(function, |port| port.fabric = on);
                 self.fabric.review(function);
             }
-            Order::SetFrameLimit { function, octets } => self.change(function, |port| port.frame_limit = octets),
+            Order::SetFrameLimit { function, octets } => {
+                self.change(function, |port| port.frame_limit = octets.min(LONGEST));
+            }
             Order::Kick { function, queue } => self.doorbell(function, queue),
             Order::Complete { function, queue, ticket, reply } => self.complete(function, queue, ticket, reply),
         }
     }
 
     fn add(&mut self, function: FunctionId, tap: Option<Tap>, lines: Arc<Lines>, counters: FunctionCounters) {
+        self.forget(function);
         if function as usize >= FUNCTIONS {
             return log::error!("function {function} cannot be: the last one is {}", FUNCTIONS - 1);
         }
-        if let Some(Err(error)) = tap.as_ref().map(|tap| self.watch(function, std::os::fd::AsFd::as_fd(tap))) {
+        if let Some(Err(error)) = tap.as_ref().map(|tap| self.watch(function, tap.as_fd())) {
             log::error!("function {function}: its representor cannot be watched, so nothing comes from it: {error}");
         }
         let port = Function::new(function, tap, lines, counters);
@@ -59,11 +71,16 @@ impl Engine {
     }
 
     fn remove(&mut self, function: FunctionId, done: &Receipt) {
-        if let Some(port) = self.fabric.functions.get_mut(function as usize) {
-            *port = None;
+        self.forget(function);
+        receipt(done);
+    }
+
+    fn forget(&mut self, function: FunctionId) {
+        if let Some(port) = self.fabric.functions.get_mut(function as usize).and_then(Option::take) {
+            self.let_go(function, |_| true);
+            port.tap.iter().for_each(|tap| self.unwatch(tap.as_fd()));
             self.fabric.review(function);
         }
-        receipt(done);
     }
 
     fn set_memory(&mut self, function: FunctionId, table: Arc<Table>, done: &Receipt) {
@@ -73,6 +90,7 @@ impl Engine {
     }
 
     fn start(&mut self, function: FunctionId, setup: &QueueSetup) {
+        self.let_go(function, |queue| queue == Some(setup.queue));
         let tickets = self.tickets;
         let Some(port) = self.fabric.get(function) else { return };
         let queue = Queue::new(setup, &port.memory, tickets);
@@ -89,6 +107,7 @@ impl Engine {
     }
 
     fn stop(&mut self, function: FunctionId, queue: u16, done: &Receipt) {
+        self.let_go(function, |item| item == Some(queue));
         self.change(function, |port| {
             if let Some(slot) = port.queues.get_mut(usize::from(queue)) {
                 *slot = Slot::Stopped;

@@ -66,7 +66,8 @@ impl Thread {
         let before = self.start.elapsed();
         self.ports(None);
         self.doorbells.awake();
-        self.engine.patience = self.pace.slept(self.start.elapsed().saturating_sub(before));
+        self.engine.now = self.start.elapsed();
+        self.engine.patience = self.pace.slept(self.engine.now.saturating_sub(before));
     }
 
     /// Looks, or waits, for events of taps and for a wake.

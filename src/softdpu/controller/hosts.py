@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from softdpu.controller.devices import Device, Place
 from softdpu.controller.errors import OperatorError
 from softdpu.controller.lifecycle import Lifecycle
 from softdpu.controller.root import Root
-from softdpu.host.choice import choose
 from softdpu.host.errors import HostError
 from softdpu.host.interface import Back, Gone, HostEvent, MigrationCancelled, Removed
 from softdpu.host.qemu import QemuHost
@@ -44,9 +43,13 @@ class Hosts:
         """Connect to a QEMU. Raises OperatorError when it is not there or cannot take our devices."""
         name = name or f"host{identity.lowest_free(self._numbers())}"
         host = QemuHost(Path(qmp), name)
-        with as_operator_error():
-            await host.attach()
-            await host.check()
+        try:
+            with as_operator_error():
+                await host.attach()
+                await host.check()
+        except OperatorError:
+            await host.close()
+            raise
         if name in self._hosts:
             await self.detach(name)
         await self._keep(host)
@@ -67,19 +70,23 @@ class Hosts:
         match event:
             case Gone():
                 log.info("host %s: QEMU has gone", name)
-                self._unplaced(name, None)
+                self._unplaced(name)
             case Removed(device_id=device_id):
                 log.info("host %s: %s left", name, device_id)
-                self._unplaced(name, device_id)
+                self._unplaced(name, only=device_id)
             case MigrationCancelled(sentence=sentence):
                 log.warning("host %s: %s", name, sentence)
-            case Back():
+            case Back(devices=devices):
                 log.info("host %s: QEMU is there", name)
+                self._unplaced(name, keep=devices)
 
-    def _unplaced(self, name: str, device_id: str | None) -> None:
+    def _unplaced(self, name: str, *, keep: Collection[str] = (), only: str | None = None) -> None:
+        """Devices that the host does not have any more: all that were in it, without ``keep``, or the one named."""
         for device in self._life.devices.values():
             place = device.record.place
-            if place is not None and place.host == name and device_id in (None, place.device_id):
+            if place is None or place.host != name or place.device_id in keep:
+                continue
+            if only in (None, place.device_id):
                 device.identity(place=None)
 
     async def detach(self, name: str) -> None:
@@ -125,7 +132,7 @@ class Hosts:
         for host in [self._hosts[name]] if name is not None else self._hosts.values():
             try:
                 await host.check()
-                choose(host.name, await host.topology(), transitional=transitional, without=frozenset())
+                await host.choose(transitional=transitional)
             except (HostError, NoIoWindow) as error:
                 refusals.append(error)
             else:

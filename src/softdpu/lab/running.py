@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from softdpu.lab import channel, machine
 from softdpu.lab.errors import GuestDied, GuestError, GuestTimeout
 
 _LAST_LINES = 15
-_PANIC = b"---[ end Kernel panic - not syncing"  # the last that a kernel says, behind the trace
+_PANIC = re.compile(rb"---\[ end Kernel panic[^\n]*---")  # the last that a kernel says, behind the trace
 # QEMU must not outlive its test, whatever kills that.
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
@@ -208,7 +209,7 @@ class Running:
 
     def _hear_console(self, data: bytes) -> None:
         self.console += data
-        if _PANIC in self.console[-len(data) - len(_PANIC) :]:
+        if _PANIC.search(self.console, max(0, len(self.console) - len(data) - 200)):
             self._fail("the guest's kernel panicked")
 
     def _hear_agent(self, replies: list[channel.Reply]) -> None:

@@ -10,6 +10,7 @@ import array
 import json
 import os
 import socket
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,10 +262,15 @@ def single_write(region: int, offset: int, data: bytes) -> bytes:
 
 
 def _connect(path: str, timeout: float) -> socket.socket:
+    """Blocking, since a full backlog is an error at once (EAGAIN) to a socket that does not block."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    link.settimeout(timeout)
+    seconds, fraction = divmod(timeout, 1)
     try:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(seconds), int(fraction * 1e6)))
         link.connect(path)
+    except BlockingIOError as full:
+        link.close()
+        raise TimeoutError(f"nobody accepts connections at {path} within {timeout} s") from full
     except BaseException:
         link.close()
         raise

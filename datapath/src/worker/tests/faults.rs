@@ -21,10 +21,7 @@ fn a_descriptor_loop_costs_its_own_queue_only() {
     b.post(1);
     rig.kick(&bad);
     assert_eq!(b.received().len(), 1, "the frame before the fault");
-    assert_eq!(
-        rig.faults(),
-        ["queue 1, descriptor 1: its chain loops or has more than the queue's size of 64 descriptors"]
-    );
+    assert_eq!(rig.faults(), ["queue 1, descriptor 1: its chain loops or has more than 64 descriptors"]);
     assert_eq!(rig.count(2, Counter::QueueFaults), 1);
     assert_eq!(rig.queue_count(2, 1, Queue::ExceedMaxChain), 1);
     neighbours_are_well(&mut rig, &mut a, &mut b);

@@ -200,3 +200,15 @@ fn a_removed_function_is_no_receiver_any_more() {
     rig.kick(&a);
     assert_eq!(a.emitted().len(), 1);
 }
+
+#[test]
+fn what_a_guest_without_a_receive_queue_was_learned_by_goes_with_its_driver() {
+    let mut rig = Rig::new();
+    let (mut a, mut b) = (rig.port(0, true), rig.idle_port(1, false));
+    rig.start(1, &b.transmit.setup.clone());
+    learn(&mut rig, &mut b);
+    rig.engine.obey(Order::StopAll { function: 1, done: done() });
+    a.send(&frame(mac(1), mac(0), 60));
+    rig.kick(&a);
+    assert_eq!(a.emitted().len(), 1);
+}

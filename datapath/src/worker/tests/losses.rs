@@ -95,6 +95,17 @@ fn a_frame_longer_than_the_receiver_allows() {
 }
 
 #[test]
+fn a_frame_longer_than_the_port_takes_does_not_reach_the_representor() {
+    let mut rig = Rig::new();
+    let mut a = rig.port(0, true);
+    rig.engine.obey(Order::SetFrameLimit { function: 0, octets: 1518 });
+    a.send(&frame(BROADCAST, mac(0), 1519));
+    a.send(&frame(BROADCAST, mac(0), 1518));
+    rig.kick(&a);
+    assert_eq!((a.emitted().len(), rig.losses(0)), (1, vec![(Counter::DropTooLong, 1)]));
+}
+
+#[test]
 fn a_frame_shorter_than_an_ethernet_header() {
     assert_eq!(losses(none, &[2; 13]), [vec![(Counter::DropTooShort, 1)], vec![]]);
     assert_eq!(losses(none, &frame(BROADCAST, mac(0), 14)), [vec![], vec![]]);

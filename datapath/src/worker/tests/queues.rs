@@ -171,3 +171,35 @@ fn a_vector_changed_on_the_way_is_used_from_then_on() {
     rig.kick(&a);
     assert_eq!((fired(&old), fired(&new)), (0, 1));
 }
+
+#[test]
+fn a_queue_restarted_while_it_is_polled_is_polled_once() {
+    let mut rig = Rig::new();
+    let mut a = rig.port(0, true);
+    rig.engine.patience = Duration::from_secs(1);
+    for _ in 0..3 {
+        let setup = a.transmit.setup.clone();
+        rig.start(0, &setup);
+    }
+    (0..40).for_each(|_| a.send(&frame(BROADCAST, mac(0), 60)));
+    rig.engine.turn(Duration::ZERO);
+    assert_eq!(a.transmit.collect().len(), 32);
+}
+
+#[test]
+fn a_removed_function_leaves_no_event_behind_though_its_tap_is_open_elsewhere() {
+    let mut rig = Rig::new();
+    let guest = rig.idle_port(0, false);
+    let (near, far) = wire().unwrap();
+    let kept = near.try_clone().unwrap();
+    let counters = rig.counters.function(0);
+    let lines = guest.lines.clone();
+    rig.engine.obey(Order::AddFunction { function: 0, representor: Some(near), lines, counters });
+    rig.settle();
+    rig.engine.obey(Order::RemoveFunction { function: 0, done: done() });
+    rustix::io::write(&far, &[0; 72]).unwrap();
+    let mut events = [const { std::mem::MaybeUninit::uninit() }; 16];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    assert!(rustix::event::epoll::wait(rig.engine.epoll(), &mut events, Some(&now)).unwrap().0.is_empty());
+    drop(kept);
+}

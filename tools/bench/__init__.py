@@ -1,0 +1,1 @@
+"""Ours beside the peers, as ratios of interleaved runs in the same minutes on the same machine."""

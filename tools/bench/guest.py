@@ -1,0 +1,92 @@
+"""The two network paths of a guest, and what is measured on each: TCP both ways with iperf3, and ping."""
+
+import json
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+
+from softdpu.lab import Guest
+from tools.bench.pairs import Comparison, compare
+from tools.demo.stage import Stage
+from tools.demo.steps import HOTPLUG
+
+SECONDS = 3  # of each iperf3 run
+PINGS = 200
+
+
+@dataclass(frozen=True)
+class Path:
+    """A device of the guest and the tap at its other end, on a subnet of their own."""
+
+    tap: str
+    subnet: str
+
+    @property
+    def dpu(self) -> str:
+        """The tap's address."""
+        return f"{self.subnet}.1"
+
+    @property
+    def guest(self) -> str:
+        """The guest's address."""
+        return f"{self.subnet}.2"
+
+
+def plug_both(stage: Stage, guest: Guest, peer_tap: str) -> tuple[Path, Path]:
+    """QEMU's device is there since boot (eth0); ours is hot-plugged beside it (eth1)."""
+    stage.reply(f"softdpu host attach {guest.qmp_path}")
+    reply = stage.reply(HOTPLUG)
+    guest.wait_for("ip link show eth1", 30)
+    peer, ours = Path(peer_tap, "10.8.1"), Path(str(reply["sf_rep_net_device"]), "10.8.2")
+    for path, name in ((peer, "eth0"), (ours, "eth1")):
+        stage.in_netns(f"ip address add {path.dpu}/24 dev {path.tap}", quiet=True)
+        stage.in_netns(f"ip link set {path.tap} up", quiet=True)
+        guest.run(f"ip address add {path.guest}/24 dev {name}; ip link set {name} up", check=True)
+    return peer, ours
+
+
+def comparisons(stage: Stage, guest: Guest, peer: Path, ours: Path, title: str) -> list[Comparison]:
+    """Everything that is measured in one guest."""
+    return [
+        compare(
+            f"{title}: TCP out",
+            "Mbit/s",
+            "more",
+            lambda: tcp(stage, guest, peer, ""),
+            lambda: tcp(stage, guest, ours, ""),
+        ),
+        compare(
+            f"{title}: TCP in",
+            "Mbit/s",
+            "more",
+            lambda: tcp(stage, guest, peer, "-R"),
+            lambda: tcp(stage, guest, ours, "-R"),
+        ),
+        compare(f"{title}: ping", "ms", "less", lambda: rtt(stage, peer), lambda: rtt(stage, ours)),
+    ]
+
+
+def tcp(stage: Stage, guest: Guest, path: Path, way: str) -> float:
+    """Mbit/s that the receiver got in one iperf3 run from (or with -R to) the guest."""
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", stage.netns, "iperf3", "-s", "-1", "-B", path.dpu],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        time.sleep(0.3)
+        done = guest.run(f"iperf3 -c {path.dpu} -t {SECONDS} {way} -J", timeout=60, check=True)
+        return float(json.loads(done.output)["end"]["sum_received"]["bits_per_second"]) / 1e6
+    finally:
+        server.kill()
+        server.wait()
+
+
+def rtt(stage: Stage, path: Path) -> float:
+    """Average round trip in ms, from the tap's end."""
+    output = stage.in_netns(f"ping -q -c {PINGS} -i 0.005 {path.guest}", quiet=True).stdout
+    found = re.search(r"= [\d.]+/([\d.]+)/", output)
+    if found is None:
+        raise RuntimeError(f"no answer on {path.tap}: {output}")
+    return float(found[1])
