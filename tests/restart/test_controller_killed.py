@@ -106,12 +106,23 @@ def test_vmm_that_came_meanwhile_is_served(own_dpu: Dpu) -> None:
     restart.join()
 
 
-def test_killed_twenty_times_amid_register_accesses(own_dpu: Dpu) -> None:
-    """Every access is answered once, in order, with the value that was written last."""
-    device = own_dpu.hotplug()
-    with Client(device.socket, timeout=20) as vmm:
+def test_killed_twenty_times_amid_frames_and_register_accesses(own_dpu: Dpu) -> None:
+    """Every access is answered once, in order, with the value written last; and every frame of a neighbour arrives."""
+    device, busy = own_dpu.hotplug(), own_dpu.hotplug()
+    with Client(device.socket, timeout=20) as vmm, SmallGuest(busy) as guest, own_dpu.representor(busy) as outside:
         vmm.negotiate()
-        done = threading.Event()
+        done, frames = threading.Event(), threading.Thread(target=lambda: passed.append(pass_frames()))
+        passed: list[int] = []
+
+        def pass_frames() -> int:
+            number = 0
+            while not done.is_set():
+                number += 1
+                guest.net.send(numbered(busy.mac, number))
+                assert outside.receive(1) == numbered(busy.mac, number)
+                outside.send(numbered(busy.mac, number))
+                assert guest.net.receive(1) == numbered(busy.mac, number)
+            return number
 
         def restarts() -> None:
             for _ in range(20):
@@ -120,13 +131,17 @@ def test_killed_twenty_times_amid_register_accesses(own_dpu: Dpu) -> None:
 
         restart = threading.Thread(target=restarts)
         restart.start()
+        frames.start()
         value = 0
         while not done.is_set():
             value = (value + 1) & 0xFFFF
             vmm.write(RegionIndex.BAR0, 0x0E, value.to_bytes(2, "little"))
             assert vmm.read(RegionIndex.BAR0, 0x0E, 2) == value.to_bytes(2, "little")
         restart.join()
+        frames.join()
         assert value > 100
+        assert passed
+        assert passed[0] > 1000, "the thread came to its end, so no frame was lost"
 
 
 def test_device_can_be_unplugged_after_a_restart(own_dpu: Dpu) -> None:

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::access::Job;
+use super::descriptors::may_be_held;
 use super::wire::{HEADER, Header};
 use crate::control::socket;
 
@@ -16,7 +17,7 @@ pub struct Message {
     pub header: Header,
     pub body: Vec<u8>,
     pub fds: Vec<OwnedFd>,
-    /// It had more descriptors than are taken.
+    /// It had more descriptors than are taken, or others than memory and eventfds.
     pub fds_lost: bool,
 }
 
@@ -142,8 +143,10 @@ impl Reader {
             return Ok(Some(Incoming::Gone));
         }
         self.have += received.bytes;
-        self.fds.extend(received.fds);
-        self.fds_lost |= received.fds_lost || self.fds.len() > socket::MAX_FDS;
+        let came = self.fds.len() + received.fds.len();
+        self.fds.extend(received.fds.into_iter().filter(may_be_held));
+        self.fds.truncate(socket::MAX_FDS);
+        self.fds_lost |= received.fds_lost || self.fds.len() < came;
         if self.have < HEADER {
             return Ok(None);
         }

@@ -3,6 +3,7 @@
 
 mod access;
 mod connection;
+mod descriptors;
 mod dispatch;
 mod dma;
 mod effects;

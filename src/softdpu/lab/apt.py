@@ -16,7 +16,7 @@ from softdpu.lab.errors import LabError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITES = ("trixie", "trixie-backports", "bookworm")
-TOOLS = ("apt-get", "apt-cache", "dpkg-deb")
+TOOLS = ("apt-get", "apt-cache", "dpkg-deb", "setpriv")
 
 # Bookworm is listed for its kernel alone; QEMU and its firmware come from the backports, their libraries from trixie.
 PREFERENCES = """\
@@ -105,7 +105,14 @@ class PrivateApt:
     def fetch(self, title: str, packages: Sequence[str], *, dependencies: bool) -> list[Path]:
         """Downloads, with a bar; apt resumes what was cut short and checks every hash. Returns the .deb files."""
         archives = self.resolve(packages, dependencies=dependencies)
-        command = self._command("apt-get", *self._verb(dependencies), *packages)
+        # A download must not go on beside the next build, should this one be killed.
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+            "--",
+            *self._command("apt-get", *self._verb(dependencies), *packages),
+        ]
         with progress.bar(title, sum(archive.size for archive in archives), is_bytes=True) as advance:
             process = subprocess.Popen(
                 command,
