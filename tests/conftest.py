@@ -7,12 +7,14 @@ import pytest
 
 from softdpu.testkit import Client, GuestMemory
 from tests.dpu_under_test import Dpu, Plugged
+from tests.leftovers import sweep
 
 
 @pytest.fixture(scope="session")
 def dpu() -> Iterator[Dpu]:
     """A running DPU, shared by the tests of a session: each plugs devices of its own."""
     _needs_root()
+    sweep()
     with Dpu() as dpu:
         yield dpu
         assert dpu.own_mistakes() == []

@@ -116,8 +116,8 @@ class Dpu:
     """One DPU. Use as a context manager."""
 
     def __init__(self, firmware: Mapping[str, int] = FIRMWARE) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="dpu-"))
         self.netns = f"dpu-{os.getpid()}-{next(_names)}"
+        self.root = Path(tempfile.mkdtemp(prefix=f"{self.netns}-"))
         self.environment = {**os.environ, "SOFTDPU_ROOT": str(self.root), **_datapath_binary()}
         self.controller: subprocess.Popen[bytes] | None = None
         self.datapath_pid = 0

@@ -188,9 +188,11 @@ def test_nothing_is_left_when_the_block_ends(lab: Lab) -> None:
     assert not folder.exists()
 
 
-def test_qemu_does_not_outlive_a_test_that_is_killed(lab: Lab) -> None:
+def test_qemu_does_not_outlive_a_test_that_is_killed(lab: Lab, tmp_path: Path) -> None:
     code = "from softdpu.lab import Guest; g = Guest('6.1'); g.start(); print(g.pid, flush=True); g.ready(); input()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    environment = {**os.environ, "SOFTDPU_LAB": str(lab.cache), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.kill()
