@@ -15,8 +15,6 @@ from tools.bench.pairs import HEADING, Comparison
 from tools.demo.stage import Stage
 from tools.demo.steps import firmware
 
-PEER_TAP = "peer0"
-
 
 def main() -> int:
     """Legacy and modern driver, in turn."""
@@ -35,8 +33,10 @@ def main() -> int:
 
 
 def _in_guest(stage: Stage, legacy: bool) -> list[Comparison]:
-    stage.in_netns(f"ip tuntap add {PEER_TAP} mode tap vnet_hdr", quiet=True)
-    netdev = {"type": "tap", "id": "n0", "ifname": PEER_TAP, "script": "no", "downscript": "no"}
+    driver = "legacy" if legacy else "modern"
+    tap, net = f"peer-{driver}", "10.8" if legacy else "10.9"
+    stage.in_netns(f"ip tuntap add {tap} mode tap vnet_hdr", quiet=True)
+    netdev = {"type": "tap", "id": "n0", "ifname": tap, "script": "no", "downscript": "no"}
     device = {"driver": "virtio-net-pci-transitional", "netdev": "n0", "bus": "rp2", "mac": "52:54:00:00:00:01"}
     with Guest(
         legacy=legacy,
@@ -45,8 +45,7 @@ def _in_guest(stage: Stage, legacy: bool) -> list[Comparison]:
         devices=[device],
         wrapper=["ip", "netns", "exec", stage.netns],
     ) as guest:
-        peer, ours = plug_both(stage, guest, PEER_TAP)
-        driver = "legacy" if legacy else "modern"
+        peer, ours = plug_both(stage, guest, tap, net)
         return comparisons(stage, guest, peer, ours, f"{guest.release.split('-')[0]}, {driver} driver")
 
 

@@ -33,12 +33,12 @@ class Path:
         return f"{self.subnet}.2"
 
 
-def plug_both(stage: Stage, guest: Guest, peer_tap: str) -> tuple[Path, Path]:
-    """QEMU's device is there since boot (eth0); ours is hot-plugged beside it (eth1)."""
+def plug_both(stage: Stage, guest: Guest, peer_tap: str, net: str) -> tuple[Path, Path]:
+    """QEMU's device is there since boot (eth0); ours is hot-plugged beside it (eth1). Each has a subnet of ``net``."""
     stage.reply(f"softdpu host attach {guest.qmp_path}")
     reply = stage.reply(HOTPLUG)
     guest.wait_for("ip link show eth1", 30)
-    peer, ours = Path(peer_tap, "10.8.1"), Path(str(reply["sf_rep_net_device"]), "10.8.2")
+    peer, ours = Path(peer_tap, f"{net}.1"), Path(str(reply["sf_rep_net_device"]), f"{net}.2")
     for path, name in ((peer, "eth0"), (ours, "eth1")):
         stage.in_netns(f"ip address add {path.dpu}/24 dev {path.tap}", quiet=True)
         stage.in_netns(f"ip link set {path.tap} up", quiet=True)
