@@ -100,10 +100,7 @@ def _firmware() -> str:
 
 
 def _registers() -> str:
-    head = (
-        "# Registers\n\nOffsets are from the start of the bank; numbers are little-endian. *Writable* are the bits that a "
-        "write changes.\n"
-    )
+    head = "# Registers\n\nOffsets are in bytes, numbers little-endian. *Writable*: the bits that a write sets.\n"
     return "\n".join([head, *map(_bank, BANKS)])
 
 
@@ -162,8 +159,8 @@ def _status() -> str:
     return (
         "# Device status\n\n"
         "Writing 0 resets the device at any time. FAILED may be added to any status and not cleared but by a reset; "
-        "DEVICE_NEEDS_RESET is the device's own. A write that is no legal step is a mistake of the driver: it changes "
-        "nothing, and is in the log and among the device's faults.\n\n"
+        "DEVICE_NEEDS_RESET is the device's own. A write that is no legal step is a mistake of the driver: it is not "
+        "taken, it is in the log and among the device's faults, and a modern driver finds DEVICE_NEEDS_RESET set.\n\n"
         f"## A modern driver\n\nVirtio 1.3 §3.1.1; several bits may be set at once.\n\n{modern_diagram()}\n"
         "## A legacy driver\n\nVirtio 1.3 §3.1.2: there is no FEATURES_OK, and drivers set the bits in any order.\n\n"
         + _table(("status", "is", "may be written"), rows)
@@ -180,7 +177,8 @@ def _messages() -> str:
         ("Effects: what an answer asks the datapath to do, in order", typing.get_args(effects.AnyEffect)),
     )
     sections = [f"## {title}\n\n" + "\n".join(map(_structure, kinds)) for title, kinds in structures]
-    return "# Messages between controller and datapath\n\n" + _prose(messages.__doc__) + "\n\n" + "\n".join(sections)
+    head = f"# Messages between controller and datapath\n\nDeclared in `{messages.__name__}`.\n\n"
+    return head + _prose(messages.__doc__) + "\n\n" + "\n".join(sections)
 
 
 def _structure(kind: type[msgspec.Struct]) -> str:
