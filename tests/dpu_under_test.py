@@ -27,6 +27,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from softdpu.api.client import Client
+from softdpu.controller.errors import OperatorError
 from softdpu.datapath.messages import Hello
 from softdpu.firmware import Firmware
 
@@ -181,6 +182,24 @@ class Dpu:
         """Kill the controller and start the next one."""
         self.kill_controller()
         self.start_controller()
+
+    def kill_datapath(self) -> None:
+        """SIGKILL; every guest loses its devices."""
+        _kill(self.datapath_pid)
+
+    def wait_for_another_datapath(self, former: int) -> None:
+        """The controller starts one when the former has died; returns when both serve."""
+        deadline = time.monotonic() + 30
+        while self.datapath_pid == former:
+            assert time.monotonic() < deadline, self.log.read_text()
+            with contextlib.suppress(OperatorError):
+                self.datapath_pid = int(self._api().get("/v1/health")["service"]["datapath_pid"]) or former
+            time.sleep(0.02)
+
+    @staticmethod
+    def gone(pid: int) -> bool:
+        """Whether a process has ended."""
+        return _state(pid) == "Z"
 
     # ---- the operator
 

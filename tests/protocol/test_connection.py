@@ -1,10 +1,11 @@
 """Who is served: one VMM a function at a time, and the next one when it has gone."""
 
+import errno
 import time
 
 import pytest
 
-from softdpu.testkit import BROADCAST, Client, Disconnected, LegacyDriver, frame
+from softdpu.testkit import BROADCAST, Client, Disconnected, LegacyDriver, RequestFailed, frame
 from softdpu.testkit.wire import RegionIndex
 from tests.dpu_under_test import Dpu, Plugged
 from tests.small_guest import SmallGuest
@@ -13,8 +14,13 @@ BAR0, STATUS = RegionIndex.BAR0, 0x12
 
 
 def test_second_vmm_is_turned_away(vmm: Client, device: Plugged) -> None:
-    with Client(device.socket) as second, pytest.raises(Disconnected):
-        second.negotiate()
+    """With an answer: QEMU aborts when its VERSION is not answered at all."""
+    with Client(device.socket) as second:
+        with pytest.raises(RequestFailed) as refusal:
+            second.negotiate()
+        assert refusal.value.errno == errno.EBUSY
+        with pytest.raises(Disconnected):
+            second.negotiate()
     assert vmm.read(RegionIndex.CONFIG, 0, 2) == b"\xf4\x1a"
 
 

@@ -1,12 +1,13 @@
 """The controller is killed with SIGKILL: guests notice a pause of register accesses, and nothing else."""
 
+import errno
 import threading
 import time
 
 import pytest
 
 from softdpu.spec import virtio_net as net
-from softdpu.testkit import BROADCAST, Client, Driver, LegacyDriver, ModernDriver, frame
+from softdpu.testkit import BROADCAST, Client, Driver, LegacyDriver, ModernDriver, RequestFailed, frame
 from softdpu.testkit.wire import REGION_ACCESS, Op, RegionIndex
 from tests.dpu_under_test import Dpu
 from tests.small_guest import SmallGuest
@@ -158,3 +159,27 @@ def test_broadcast_reaches_both_neighbours_after_a_restart(own_dpu: Dpu) -> None
         own_dpu.restart_controller()
         one.net.send(frame(BROADCAST, one.net.mac, b"to all"))
         assert b"to all" in two.net.receive()
+
+
+def test_access_without_a_controller_fails_in_time_and_the_connection_lives_on(own_dpu: Dpu) -> None:
+    """QEMU waits 5 s for an answer, and a later one would break its connection for good."""
+    device = own_dpu.hotplug()
+    with Client(device.socket, timeout=20) as vmm:
+        vmm.negotiate()
+        own_dpu.kill_controller()
+        with pytest.raises(RequestFailed) as failure:
+            vmm.read(RegionIndex.CONFIG, 0, 2)
+        assert failure.value.errno == errno.ETIMEDOUT
+        own_dpu.start_controller()
+        assert vmm.read(RegionIndex.CONFIG, 0, 2) == b"\xf4\x1a"
+
+
+def test_reset_without_a_controller_is_done_and_the_registers_follow(own_dpu: Dpu) -> None:
+    device = own_dpu.hotplug()
+    with Client(device.socket, timeout=20) as vmm:
+        vmm.negotiate()
+        vmm.write(RegionIndex.BAR0, 0x12, b"\3")
+        own_dpu.kill_controller()
+        vmm.reset()
+        own_dpu.start_controller()
+        assert vmm.read(RegionIndex.BAR0, 0x12, 1) == b"\0"

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::cmsg_space;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
@@ -50,6 +50,17 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     Ok(rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)?)
+}
+
+/// Process id of whoever connected; 0 when it is in a PID namespace that this process cannot see. (rustix has a type of
+/// its own for process ids, which cannot hold that 0.)
+pub fn peer_pid(socket: impl AsFd) -> i32 {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    let (socket, peer_at) = (socket.as_fd().as_raw_fd(), (&raw mut peer).cast());
+    // SAFETY: the kernel writes at most `size` bytes, which is what `peer` has.
+    let status = unsafe { libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, peer_at, &raw mut size) };
+    if status == 0 { peer.pid } else { 0 }
 }
 
 pub fn would_block(error: &io::Error) -> bool {

@@ -135,7 +135,7 @@ impl Function {
     fn ask(&mut self, job: Job, place: Place, written: Option<&[u8]>, world: &mut World) {
         self.wait_for(job);
         let request = self.requests.access(place, written, self.lines.isr());
-        self.submit(request, world);
+        self.submit_until(request, world);
     }
 
     /// The function has answered what the VMM waits for.

@@ -14,6 +14,7 @@ use super::wire::{Header, command};
 use super::world::World;
 use super::{info, irqs, version};
 use crate::control::messages::EventKind;
+use crate::control::socket;
 use crate::counters;
 use crate::worker::orders::Order;
 
@@ -44,11 +45,13 @@ impl Function {
             return Err(refuse("its VERSION came with descriptors"));
         }
         let body = version::agree(&message.body).map_err(|_| refuse("its VERSION cannot be agreed to"))?;
+        let mut who = String::new();
         if let Peer::Here(connection) = &mut self.peer {
             connection.agreed = true;
+            who = format!("pid {}", socket::peer_pid(&**connection));
         }
         self.reply(message.header, message.header.reply(&body), world);
-        self.tell(EventKind::Connected, 0, String::new(), world);
+        self.tell(EventKind::Connected, 0, who, world);
         Ok(None)
     }
 
@@ -103,7 +106,8 @@ impl Function {
 
     fn reset_by_vmm(&mut self, header: Header, world: &mut World) -> Verdict {
         self.wait_for(Job::Reset { header });
-        self.tell(EventKind::Reset, 0, String::new(), world);
+        let request = self.requests.event(EventKind::Reset, 0, String::new());
+        self.submit_until(request, world);
         Ok(None)
     }
 }

@@ -56,7 +56,7 @@ impl Function {
         self.requests.cancel(|purpose| matches!(purpose, Purpose::Chain { queue: of, .. } if of == queue));
     }
 
-    fn reset(&mut self, world: &mut World) {
+    pub fn reset(&mut self, world: &mut World) {
         self.stop_all(world);
         self.lines.reset();
         world.worker.send(Order::SetPairs { function: self.id, pairs: 1 });

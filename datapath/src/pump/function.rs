@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -21,6 +21,9 @@ use crate::counters::{self, FunctionCounters};
 use crate::interrupt::{Irq, Lines};
 use crate::memory::Table;
 use crate::worker::orders::{FunctionId, Notice, Order};
+
+/// How long a VMM waits for the controller: less than the 5 s after which QEMU counts the device as lost.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
 /// Messages taken from one VMM before the others have their turn.
 const MESSAGES_A_TURN: usize = 32;
@@ -50,6 +53,9 @@ pub struct Function {
     turn: u32,
     /// What the poller watches the VMM's socket for.
     watched: Flags,
+    /// A VMM that came while another was served, until it has said who it is and was refused. The newest only.
+    stranger: Option<(u32, Connection)>,
+    strangers: u32,
 }
 
 pub enum Peer {
@@ -96,6 +102,8 @@ impl Function {
             listener,
             turn: 0,
             watched: Flags::empty(),
+            stranger: None,
+            strangers: 0,
         };
         world.worker.send(Order::AddFunction { function: id, representor, lines, counters });
         function.apply(create.effects, world);
@@ -144,7 +152,29 @@ impl Function {
         };
         match self.peer {
             Peer::Absent => self.welcome(socket, world),
-            _ => log::warn!("function {}: a second VMM is turned away", self.id),
+            _ => self.hear_out(socket, world),
+        }
+    }
+
+    /// A second VMM is refused in the words of the protocol: QEMU aborts when it is not answered at all.
+    fn hear_out(&mut self, socket: OwnedFd, world: &World) {
+        log::warn!("function {}: a second VMM is turned away", self.id);
+        self.strangers = self.strangers.wrapping_add(1);
+        if world.poller.add(&socket, Token::Stranger(self.id, self.strangers), READ).is_ok() {
+            self.stranger = Some((self.strangers, Connection::new(socket)));
+        }
+    }
+
+    /// The second VMM has said something.
+    pub fn turn_away(&mut self, number: u32, world: &World) {
+        let Some((_, mut stranger)) = self.stranger.take_if(|(current, _)| *current == number) else { return };
+        match stranger.receive() {
+            Incoming::Nothing => self.stranger = Some((number, stranger)),
+            Incoming::Message(message) => {
+                let _ = stranger.send(message.header.refusal(Errno::BUSY));
+                world.poller.remove(&stranger);
+            }
+            Incoming::Gone | Incoming::Fault(_) => world.poller.remove(&stranger),
         }
     }
 
@@ -337,6 +367,27 @@ impl Function {
     pub fn tell(&mut self, kind: EventKind, queue: u16, cause: String, world: &mut World) {
         let request = self.requests.event(kind, queue, cause);
         self.submit(request, world);
+    }
+
+    /// Sends a request for whose answer the VMM waits, but not for ever.
+    pub fn submit_until(&mut self, request: u64, world: &mut World) {
+        world.deadlines.push_back((Instant::now() + ANSWER_WITHIN, self.id, request));
+        self.submit(request, world);
+    }
+
+    /// The controller has not answered in time, it may be away: what waits fails. QEMU gives a message 5 s, and an answer
+    /// that comes later would break the connection for good.
+    pub fn give_up(&mut self, request: u64, world: &mut World) {
+        let Peer::Here(connection) = &self.peer else { return };
+        if matches!(connection.job, Some(Job::Reset { .. })) {
+            // Its part of a reset is done here and now; the registers follow when a controller comes.
+            self.reset(world);
+            self.requests.leave_to_the_next(request);
+            return self.resume(0, &[], world);
+        }
+        log::warn!("function {}: an access was not answered in {} s: it fails", self.id, ANSWER_WITHIN.as_secs());
+        self.requests.give_up(request);
+        self.resume(Errno::TIMEDOUT.raw_os_error() as u64, &[], world);
     }
 
     /// Sends an open request to the controller. One that cannot be sent is answered at once, with EMSGSIZE.

@@ -66,13 +66,14 @@ impl Pump {
             self.hear_worker();
             self.world.watch_controller();
             self.wake_listeners();
+            self.give_up_waiting();
         }
         Ok(())
     }
 
     /// How long to wait for events (None: for ever); None at all: nobody will come any more.
     fn patience(&mut self) -> Option<Option<Duration>> {
-        let rest = (!self.world.resting.is_empty()).then_some(REST);
+        let rest = (!self.world.resting.is_empty()).then_some(REST).into_iter().chain(self.world.next_deadline()).min();
         if self.world.control.controller().is_some() || self.functions.values().any(Function::has_vmm) {
             self.idle_since = None;
             return Some(rest);
@@ -86,6 +87,7 @@ impl Pump {
             Token::Vmm(id, turn) => self.guarded(id, |function, world| function.serve(turn, flags, world)),
             Token::Listener(id) => self.guarded(id, |function, world| function.accept(world)),
             Token::Resample(id, turn) => self.guarded(id, |function, _| function.resample(turn)),
+            Token::Stranger(id, turn) => self.guarded(id, |function, world| function.turn_away(turn, world)),
             Token::Notices => self.world.collect_notices(),
             Token::Controller => self.hear_controller(),
             Token::Control => self.change_controller(),
@@ -106,6 +108,20 @@ impl Pump {
         if catch_unwind(AssertUnwindSafe(|| action(function, world))).is_err() {
             log::error!("function {id}: its VMM is disconnected because of the mistake in this program named above");
             function.recover(world);
+        }
+    }
+
+    /// Accesses that the controller has not answered in time fail, before the VMM would take the silence for the end.
+    fn give_up_waiting(&mut self) {
+        while let Some(&(deadline, id, request)) = self.world.deadlines.front() {
+            let open = self.functions.get(&id).is_some_and(|function| function.requests.waits(request));
+            if open && deadline > Instant::now() {
+                return;
+            }
+            self.world.deadlines.pop_front();
+            if open {
+                self.guarded(id, |function, world| function.give_up(request, world));
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub enum Token {
     Vmm(u32, u32),
     /// The VMM's eventfd that unmasks INTx.
     Resample(u32, u32),
+    /// The socket of a VMM that came while another was served.
+    Stranger(u32, u32),
 }
 
 pub struct Poller {
@@ -71,6 +73,7 @@ impl Token {
             Self::Listener(function) => (3, function, 0),
             Self::Vmm(function, turn) => (4, function, turn),
             Self::Resample(function, turn) => (5, function, turn),
+            Self::Stranger(function, turn) => (6, function, turn),
         };
         kind << 56 | u64::from(function) << 32 | u64::from(turn)
     }
@@ -84,6 +87,7 @@ impl Token {
             3 => Self::Listener(function),
             4 => Self::Vmm(function, turn),
             5 => Self::Resample(function, turn),
+            6 => Self::Stranger(function, turn),
             _ => return None,
         })
     }

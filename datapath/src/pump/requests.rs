@@ -80,6 +80,25 @@ impl Requests {
         self.open.values_mut().filter(|open| which(open.purpose)).for_each(|open| open.void = true);
     }
 
+    /// Whether somebody still waits for the answer to a request.
+    pub fn waits(&self, request: u64) -> bool {
+        self.open.get(&request).is_some_and(|open| !open.void && open.purpose == Purpose::Vmm)
+    }
+
+    /// Nobody waits for this one any more. If it is answered all the same, the answer counts.
+    pub fn give_up(&mut self, request: u64) {
+        if let Some(open) = self.open.get_mut(&request) {
+            open.void = true;
+        }
+    }
+
+    /// Nobody waits for this one any more, but the controller must come to know of it.
+    pub fn leave_to_the_next(&mut self, request: u64) {
+        if let Some(open) = self.open.get_mut(&request) {
+            open.purpose = Purpose::Notice;
+        }
+    }
+
     /// Whether such an event is open already.
     pub fn tells(&self, kind: EventKind) -> bool {
         self.open.values().any(|open| matches!(&open.message, FromDatapath::Event(event) if event.kind == kind))
@@ -122,6 +141,18 @@ mod tests {
         assert_eq!(requests.close(2), Some(Some(Purpose::Vmm)));
         assert_eq!(requests.close(2), None, "answered twice");
         assert_eq!(requests.again(), [1, 3]);
+    }
+
+    #[test]
+    fn one_that_took_too_long_is_not_asked_again_but_a_reset_is() {
+        let mut requests = Requests::new(5);
+        let access = requests.access(PLACE, Some(&[1]), 0);
+        let reset = requests.event(EventKind::Reset, 0, String::new());
+        assert!(requests.waits(access) && requests.waits(reset));
+        requests.give_up(access);
+        requests.leave_to_the_next(reset);
+        assert!(!requests.waits(access) && !requests.waits(reset));
+        assert_eq!(requests.again(), [reset]);
     }
 
     #[test]

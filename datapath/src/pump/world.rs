@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::sync_channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::poll::{Flags, Poller, READ, Token};
 use crate::control::Control;
@@ -21,6 +21,8 @@ pub struct World {
     wants_room: bool,
     /// Functions that could take no VMM because the process had no descriptor left, and since when.
     pub resting: Vec<(FunctionId, Instant)>,
+    /// Requests for which a VMM waits, and until when, the oldest first. Those answered since are passed over.
+    pub deadlines: VecDeque<(Instant, FunctionId, u64)>,
 }
 
 impl World {
@@ -29,7 +31,8 @@ impl World {
         poller.add(control.listener(), Token::Control, READ)?;
         poller.add(&notices, Token::Notices, READ)?;
         let (waiting, resting) = (VecDeque::new(), Vec::new());
-        let world = Self { worker, control, poller, notices, waiting, wants_room: false, resting };
+        let deadlines = VecDeque::new();
+        let world = Self { worker, control, poller, notices, waiting, wants_room: false, resting, deadlines };
         // A thread that starts makes system calls that the sandbox does not allow: wait until it takes orders.
         world.settle(|done| Order::StopAll { function: 0, done });
         Ok(world)
@@ -41,6 +44,12 @@ impl World {
         self.worker.send(order(done));
         // A dropped receipt settles as well: the worker does not know the function.
         let _ = settled.recv();
+    }
+
+    /// How long until the oldest deadline, a little more than exactly, so that it has passed then.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let (deadline, ..) = self.deadlines.front()?;
+        Some(deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
     pub fn collect_notices(&mut self) {

@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from softdpu.controller.identity import Bdf
+from softdpu.controller import peers
+from softdpu.controller.identity import Bdf, is_vuid
 from softdpu.datapath.client import Request
 from softdpu.datapath.messages import Access, Answer, Command, Event
 from softdpu.net.device import Function
@@ -42,6 +43,7 @@ class Record(msgspec.Struct, frozen=True):
     max_queues: int
     place: Place | None
     function: FunctionState
+    peer: str = ""  # who is connected: the program's name and process id, as far as they are known
 
 
 class Device:
@@ -52,15 +54,16 @@ class Device:
         self.record = record
         self.function = function
         self.connected = False
-        self.peer = ""  # who is connected, as the datapath names it
         self.ifindex = 0
         self.seen = asyncio.Event()  # the host's operating system has enabled the function
         self._sent = b""
 
     @classmethod
     def restored(cls, number: int, state: bytes, connected: bool) -> "Device":
-        """The device whose last state the datapath kept. Raises msgspec.ValidationError when it is not one."""
+        """The device whose last state the datapath kept. Raises ValueError when it is not one."""
         record = msgspec.msgpack.decode(state, type=Record)
+        if not is_vuid(record.vuid):
+            raise ValueError(f"{record.vuid!r} is no VUID")
         device = cls(number, record, Function.restore(record.function))
         device.connected = connected
         device._sent = state
@@ -71,6 +74,11 @@ class Device:
         """How the log names the device."""
         return self.record.vuid
 
+    @property
+    def peer(self) -> str:
+        """Who is connected; empty when that is not known."""
+        return self.record.peer
+
     def identity(self, **changes: object) -> None:
         """Change what the record says beside the function's state."""
         self.record = msgspec.structs.replace(self.record, **changes)
@@ -79,6 +87,11 @@ class Device:
         """The whole device, encoded."""
         self.record = msgspec.structs.replace(self.record, function=self.function.state)
         return msgspec.msgpack.encode(self.record)
+
+    def sent_state(self) -> bytes:
+        """The state, remembered as sent."""
+        self._sent = self.state()
+        return self._sent
 
     def changed_state(self) -> bytes | None:
         """The state if it differs from what was sent last, and remember it as sent."""
@@ -92,11 +105,12 @@ class Device:
         """What the function says to a request of the datapath. Never raises: our own mistake costs this device only."""
         try:
             data, effects = self._ask(request)
+            answer = Answer(self.number, request.request, 0, data, self.changed_state(), effects.items)
         except Exception:
             log.exception("%s: the device model failed at %r", self.name, request)
             return Answer(self.number, request.request, errno.EIO, b"", None, ())
         self.note(effects)
-        return Answer(self.number, request.request, 0, data, self.changed_state(), effects.items)
+        return answer
 
     def _ask(self, request: Request) -> tuple[bytes, Effects]:
         match request:
@@ -115,11 +129,13 @@ class Device:
     def _event(self, event: Event) -> Effects:
         match event.kind:
             case "connected":
-                self.connected, self.peer = True, event.cause
-                log.info("%s: a VMM connected (%s)", self.name, event.cause or "unknown")
+                self.connected = True
+                self.identity(peer=peers.named(event.cause))
+                log.info("%s: a VMM connected: %s", self.name, self.peer or "a process that cannot be seen from here")
                 return Effects()
             case "disconnected":
-                self.connected, self.peer = False, ""
+                self.connected = False
+                self.identity(peer="")
                 self.seen.clear()
                 log.info("%s: the VMM has gone (%s)", self.name, event.cause or "it closed the socket")
                 return self.function.disconnected()

@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 
-from softdpu.controller import identity
+from softdpu.controller import durable, identity
 from softdpu.controller.devices import Device, Place
 from softdpu.controller.errors import OperatorError
 from softdpu.controller.lifecycle import Lifecycle
+from softdpu.controller.peers import is_qemu
+from softdpu.controller.requests import HostAttach
 from softdpu.controller.root import Root
 from softdpu.host.errors import HostError
 from softdpu.host.interface import Back, Gone, HostEvent, MigrationCancelled, Removed
@@ -36,11 +38,13 @@ class Hosts:
 
     async def start(self) -> None:
         """Attach again what was attached before; one that is not there now is looked for until it is detached."""
-        for name, qmp in self._remembered().items():
-            await self._keep(QemuHost(Path(qmp), name))
+        hosts = [QemuHost(Path(qmp), name) for name, qmp in self._remembered().items()]
+        await asyncio.gather(*(self._keep(host) for host in hosts))
 
     async def attach(self, qmp: str, name: str | None) -> dict[str, Any]:
         """Connect to a QEMU. Raises OperatorError when it is not there or cannot take our devices."""
+        if (known := self._at(qmp)) is not None:
+            return await self._attach_again(known, name)
         name = name or f"host{identity.lowest_free(self._numbers())}"
         host = QemuHost(Path(qmp), name)
         try:
@@ -53,7 +57,28 @@ class Hosts:
         if name in self._hosts:
             await self.detach(name)
         await self._keep(host)
-        self._remember()
+        try:
+            self._found(name, await host.devices())
+            self._remember()
+        except (OperatorError, HostError):
+            await self._hosts.pop(name).close()
+            raise
+        return await self._show(host)
+
+    def _at(self, qmp: str) -> QemuHost | None:
+        return next((host for host in self._hosts.values() if host.path == Path(qmp)), None)
+
+    async def _attach_again(self, host: QemuHost, name: str | None) -> dict[str, Any]:
+        """QEMU serves one client a socket, so a second session with it would wait for ever."""
+        if name not in (None, host.name):
+            raise OperatorError(
+                errno.EEXIST,
+                f"{host.path} is attached already, as host {host.name}: use that name, or detach it first "
+                f"(softdpu host detach {host.name}).",
+            )
+        with as_operator_error():
+            await host.attach()
+            await host.check()
         return await self._show(host)
 
     async def _keep(self, host: QemuHost) -> None:
@@ -79,6 +104,7 @@ class Hosts:
             case Back(devices=devices):
                 log.info("host %s: QEMU is there", name)
                 self._unplaced(name, keep=devices)
+                self._found(name, devices)
 
     def _unplaced(self, name: str, *, keep: Collection[str] = (), only: str | None = None) -> None:
         """Devices that the host does not have any more: all that were in it, without ``keep``, or the one named."""
@@ -88,6 +114,15 @@ class Hosts:
                 continue
             if only in (None, place.device_id):
                 device.identity(place=None)
+
+    def _found(self, name: str, device_ids: Collection[str]) -> None:
+        """Devices that the host has although we did not plug them there, or have forgotten it: ids begin with VUIDs."""
+        for device in self._life.devices.values():
+            for device_id in device_ids:
+                ours = device_id == device.name or device_id.startswith(f"{device.name}-")
+                if ours and device.connected and device.record.place is None:
+                    log.info("host %s: it has %s", name, device.name)
+                    device.identity(place=Place(host=name, device_id=device_id, bus=""))
 
     async def detach(self, name: str) -> None:
         """Forget a host; what is plugged into it stays there."""
@@ -111,13 +146,20 @@ class Hosts:
 
     def _remembered(self) -> dict[str, str]:
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, str])
-        except (OSError, msgspec.MsgspecError):
+            found = msgspec.json.decode(self._file.read_bytes(), type=dict[str, str])
+            for name, qmp in found.items():
+                HostAttach(qmp=qmp, name=name)  # refuses what an operator could not have said
+        except FileNotFoundError:
             return {}
+        except (OSError, ValueError, RecursionError, OperatorError) as error:
+            reason = str(error).rstrip(".")
+            log.error("%s is damaged (%s): attach the hosts again (softdpu host attach).", self._file, reason)
+            return {}
+        return found
 
     def _remember(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_bytes(msgspec.json.encode({name: str(host.path) for name, host in self._hosts.items()}))
+        """Raises NotWritten."""
+        durable.replace(self._file, msgspec.json.encode({name: str(host.path) for name, host in self._hosts.items()}))
 
     # ---- devices
 
@@ -180,12 +222,14 @@ class Hosts:
 
     async def _show(self, host: QemuHost) -> dict[str, Any]:
         shown: dict[str, Any] = {"name": host.name, "qmp": str(host.path), "qemu": host.version or "not there"}
-        if host.connected:
-            with as_operator_error():
-                budget = await host.budget()
-            shown["io_windows"] = budget.arithmetic()
-            shown["ports"] = {share.bridge: share.reason for share in budget.shares}
-        return shown
+        if not host.connected:
+            return shown
+        try:
+            budget = await host.budget()
+        except (HostError, NoIoWindow) as error:
+            return {**shown, "trouble": str(error)}
+        ports = {share.bridge: share.reason for share in budget.shares}
+        return {**shown, "io_windows": budget.arithmetic(), "ports": ports}
 
 
 @contextmanager
@@ -199,7 +243,7 @@ def as_operator_error() -> Iterator[None]:
 
 def check_surprise(device: Device) -> None:
     """Whether a device may be pulled from a VMM that is not attached. Raises OperatorError when that ends the VM."""
-    if "qemu" in device.peer:
+    if is_qemu(device.peer):
         raise OperatorError(
             errno.EBUSY,
             f"{device.name} is in a QEMU that is not attached ({device.peer}), and its guest would be left with a dead "

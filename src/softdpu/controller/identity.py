@@ -1,6 +1,7 @@
 """Who a device is: ids, VUIDs, PCI addresses, scalable-function numbers, MAC addresses."""
 
 import hashlib
+import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 STATIC_BUS = 0x14  # where the host sees the static PFs
 HOTPLUG_BUS = 0x15  # each hot-plugged PF is alone on a bus behind its port
 FIRST_STATIC_FUNCTION = 2  # functions 0 and 1 are the network ports of the card
+_VUID = re.compile(r"[A-Z0-9]{1,20}VNETS(?P<slot>\d{1,4})D(?P<device>\d{1,2})F(?P<function>[0-7])(VF\d{1,4})?")
 FIRST_SF = {"static PF": 1000, "hotplug PF": 2000, "VF": 3000}
 
 
@@ -36,14 +38,28 @@ class Bdf(msgspec.Struct, frozen=True, order=True):
     @classmethod
     def parse(cls, text: str) -> "Bdf":
         """From "01:00.0"."""
-        bus, _, rest = text.rpartition(":")[0][-2:], ":", text.rpartition(":")[2]
+        before, _, rest = text.rpartition(":")
+        bus = before.rpartition(":")[2]
         device, _, function = rest.partition(".")
         return cls(int(bus, 16), int(device, 16), int(function, 16))
 
 
 def board(root: Path) -> str:
     """The serial number of this DPU: stable for its root, so that several on one machine differ."""
-    return f"MT2447X{zlib.crc32(str(root).encode()) % 100000:05d}"
+    return f"MT2447X{zlib.crc32(str(root.resolve()).encode()) % 100000:05d}"
+
+
+def is_vuid(text: str) -> bool:
+    """Whether this has the shape of a VUID; then it can also be part of a path."""
+    return _VUID.fullmatch(text) is not None
+
+
+def hotplug_slot(vuid: str) -> int:
+    """The hot-plug slot that a VUID names. Raises ValueError when it is of no hotplug PF."""
+    found = _VUID.fullmatch(vuid)
+    if found is None or found["slot"] == "0" or (found["device"], found["function"]) != ("0", "0"):
+        raise ValueError(f"{vuid} is not the VUID of a hotplug PF, such as MT2151X03152VNETS1D0F0")
+    return int(found["slot"]) - 1
 
 
 def static_vuid(serial: str, pf: int) -> str:

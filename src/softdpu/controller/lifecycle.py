@@ -1,5 +1,6 @@
 """How a device comes to be and goes: representor, socket, function in the datapath; all of it or nothing."""
 
+import asyncio
 import errno
 import logging
 import os
@@ -40,6 +41,11 @@ class Blueprint(msgspec.Struct, frozen=True):
     sf_num: int
     config: FunctionConfig
 
+    @property
+    def representor(self) -> str:
+        """The netdev at the DPU's end."""
+        return identity.representor_name(self.port, self.sf_num)
+
 
 class Lifecycle:
     """All devices of the DPU, by the number that the datapath knows them by."""
@@ -69,7 +75,7 @@ class Lifecycle:
         """Take over a device that the datapath served while no controller was there; False if it is not understood."""
         try:
             device = Device.restored(attached.function, attached.state, attached.connected)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             log.error("function %d of the running datapath is not understood (%s): closed", attached.function, error)
             return False
         self.devices[device.number] = device
@@ -79,17 +85,21 @@ class Lifecycle:
     async def look_up_representors(self) -> None:
         """Representors outlive a controller: find those of the devices that were taken over."""
         for device in list(self.devices.values()):
-            link = await representors.find(device.record.representor, self.netns)
-            device.ifindex = link.ifindex if link else 0
+            await self._quietly(self._look_up(device))
+
+    async def _look_up(self, device: Device) -> None:
+        link = await representors.find(device.record.representor, self.netns)
+        device.ifindex = link.ifindex if link else 0
 
     async def create(self, plan: Blueprint) -> Device:
         """Bring a device up to the point where a VMM can connect. Raises OperatorError and leaves nothing behind."""
         if len(self.devices) >= FUNCTIONS:
             raise OperatorError(errno.ENOSPC, f"all {FUNCTIONS} functions of the DPU are in use: unplug one first.")
+        self._refuse_twins(plan)
         device = self._draft(plan)
         path = self.root.export(plan.vuid)
         with ExitStack() as handed_over, ExitStack() as undo:
-            tap = await self._representor(device.record.representor, plan.config.mtu)
+            tap = await self._representor(plan.representor, plan.config.mtu)
             handed_over.callback(os.close, tap.fd)
             device.ifindex = tap.ifindex
             listener = handed_over.enter_context(listen(path))
@@ -98,8 +108,26 @@ class Lifecycle:
             undo.callback(self.devices.pop, device.number)
             await self._hand_over(device, [listener.fileno(), tap.fd])
             undo.pop_all()
+        if not plan.config.link_up:
+            await self.follow_link(device)
         log.info("%s: created, served at %s, representor %s", device.name, path, device.record.representor)
         return device
+
+    def _refuse_twins(self, plan: Blueprint) -> None:
+        """No two devices share an id. The controller numbers them itself, so this is for recovery files."""
+        for device in self.devices.values():
+            record = device.record
+            for what, taken, wanted in (
+                ("VUID", record.vuid, plan.vuid),
+                ("pf_id", record.pf_id, plan.pf_id),
+                ("scalable function", record.sf_num, plan.sf_num),
+            ):
+                if taken == wanted:
+                    raise OperatorError(
+                        errno.EEXIST,
+                        f"{plan.vuid} cannot be made: {what} {taken} belongs to {device.name}. Unplug that one first, "
+                        "or choose another.",
+                    )
 
     async def _representor(self, name: str, mtu: int) -> representors.Representor:
         try:
@@ -111,7 +139,8 @@ class Lifecycle:
         try:
             function = Function.create(plan.config)
         except ValueError as error:
-            raise OperatorError(errno.EINVAL, str(error)) from error
+            reason = str(error).rstrip(".")
+            raise OperatorError(getattr(error, "errno", errno.EINVAL), f"{reason}.") from error
         record = Record(
             kind=plan.kind,
             pf_id=plan.pf_id,
@@ -121,7 +150,7 @@ class Lifecycle:
             ib_device=plan.ib_device,
             port=plan.port,
             sf_num=plan.sf_num,
-            representor=identity.representor_name(plan.port, plan.sf_num),
+            representor=plan.representor,
             bdf=plan.bdf,
             max_queues=plan.config.queues,
             place=None,
@@ -136,44 +165,82 @@ class Lifecycle:
             function=device.number,
             description=device.function.description,
             representor=True,
-            state=device.changed_state() or b"",
+            state=device.sent_state(),
             effects=device.function.start_effects().items,
         )
         try:
             await link.ask(create, descriptors)
         except DatapathError as error:
-            raise OperatorError(error.errno, f"the datapath does not take {device.name}: {error}.") from error
+            reason = str(error).rstrip(".")
+            raise OperatorError(error.errno, f"the datapath does not take {device.name}: {reason}.") from error
+        except asyncio.CancelledError:
+            link.send(Destroy(link.ticket(), device.number))  # after Create on the same socket: it is undone
+            raise
 
     async def update(self, device: Device, effects: Effects) -> None:
-        """Tell the datapath what the operator changed."""
+        """Tell the datapath what the operator changed. Raises OperatorError."""
         device.note(effects)
         link = self.datapath
-        await link.ask(Update(link.ticket(), device.number, device.state(), effects.items))
+        try:
+            await link.ask(Update(link.ticket(), device.number, device.sent_state(), effects.items))
+        except DatapathError as error:
+            reason = str(error).rstrip(".")
+            raise OperatorError(error.errno, f"the datapath does not change {device.name}: {reason}.") from error
 
     async def set_fabric(self, name: str, on: bool) -> None:
         """The representor of this name joined (on False) or left a bridge: the built-in switch steps back or in."""
         for device in [d for d in self.devices.values() if d.record.representor == name]:
             log.info("%s: %s", device.name, "in the built-in switch" if on else f"{name} has a master: it switches now")
-            await self.update(device, Effects(items=(SetFabric(on=on),)))
+            try:
+                await self.update(device, Effects(items=(SetFabric(on=on),)))
+            except OperatorError as error:
+                log.warning("%s", error)  # it is just going, or the datapath has gone
 
     async def destroy(self, device: Device) -> None:
-        """Close its sockets, delete its representor, forget it."""
-        link = self.datapath
-        await link.ask(Destroy(link.ticket(), device.number))
-        await self.forget(device)
-
-    async def forget(self, device: Device) -> None:
-        """Remove what is left of a device that the datapath does not serve any more."""
+        """Close its sockets, delete its representor, forget it. What has gone already is no error."""
+        try:
+            if self.link is not None:
+                await self.link.ask(Destroy(self.link.ticket(), device.number))
+        except DatapathError as error:
+            log.warning("%s: %s", device.name, error)
         self.devices.pop(device.number, None)
-        self.root.export(device.record.vuid).unlink(missing_ok=True)
-        await representors.delete(device.record.representor, self.netns)
+        self._unlink(self.root.export(device.record.vuid))
+        await self._quietly(representors.delete(device.record.representor, self.netns))
         log.info("%s: gone", device.name)
 
-    async def follow_mtu(self, device: Device) -> None:
-        """The representor's MTU is not below the device's."""
-        await self._quietly(
-            representors.set_mtu(device.record.representor, self.netns, device.function.state.config.mtu)
-        )
+    def sweep(self) -> None:
+        """Remove the sockets of devices that are not there: a controller died before it could."""
+        served = {self.root.export(device.name) for device in self.devices.values()}
+        for path in self.root.run.glob("*VNETS*.sock"):
+            if path not in served:
+                log.info("%s belongs to no device: removed", path)
+                self._unlink(path)
+
+    @staticmethod
+    def _unlink(path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s stays: %s", path, error)
+
+    async def widen(self, device: Device, mtu: int) -> int | None:
+        """Let the representor pass what a device with this MTU sends; returns the MTU that it had, if it was smaller.
+
+        Raises OperatorError: a device's MTU is never above its representor's.
+        """
+        name = device.record.representor
+        try:
+            link = await representors.find(name, self.netns)
+            if link is not None and link.mtu >= mtu:
+                return None
+            await representors.set_mtu(name, self.netns, mtu)
+        except FabricError as error:
+            raise OperatorError(error.errno, str(error)) from error
+        return link.mtu if link else None
+
+    async def set_representor_mtu(self, device: Device, mtu: int) -> None:
+        """Set the representor's MTU, where that is not essential."""
+        await self._quietly(representors.set_mtu(device.record.representor, self.netns, mtu))
 
     async def follow_link(self, device: Device) -> None:
         """The representor's carrier shows the function's link."""
@@ -197,12 +264,19 @@ def listen(path: Path) -> socket.socket:
             f"the socket path {path} is longer than the {SOCKET_PATH_LIMIT} bytes that unix sockets allow: "
             "start the controller with a shorter --root.",
         )
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)
         listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OperatorError(
+            error.errno or errno.EIO,
+            f"the socket {path} cannot be made ({error.strerror or error}): free space there, or make the place "
+            "writable, then try again.",
+        ) from error
     finally:
         os.umask(mask)
-    listener.listen(BACKLOG)
     return listener

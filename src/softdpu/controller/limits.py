@@ -50,7 +50,7 @@ class Limits:
             raise errors.NoSuchIbDevice(ib_device, self.ports)
         return self.ports[ib_device]
 
-    def check_hotplug(self, queues: int, transitional: bool, plugged: int) -> None:
+    def check_hotplug(self, queues: int, transitional: bool, plugged: int, vectors: int = 0) -> None:
         """Whether one more device may be plugged. Raises the refusal."""
         if not self.firmware["PCI_SWITCH_EMULATION_ENABLE"]:
             raise errors.SwitchDisabled
@@ -60,3 +60,10 @@ class Limits:
             raise errors.NoPlaceForHotplug(plugged, self.firmware["PCI_SWITCH_EMULATION_NUM_PORT"])
         if queues > self.queues:
             raise errors.TooManyQueues(queues, self.vectors, MOST_QUEUES)
+        if vectors > self.vectors:
+            raise errors.InvalidValue(
+                "num_msix",
+                vectors,
+                f"0..{self.vectors}, which VIRTIO_NET_EMULATION_NUM_MSIX allows",
+                "Ask for fewer, or raise it with mlxconfig and power-cycle.",
+            )

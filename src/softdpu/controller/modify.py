@@ -1,13 +1,15 @@
 """``virtnet modify … device``: what may change while a driver is bound, what may not, and what only a VF has."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from softdpu.controller import errors
 from softdpu.controller.devices import Device
+from softdpu.controller.lifecycle import Lifecycle
 from softdpu.controller.requests import ModifyDevice, parse_mac
 from softdpu.net.device import Function
 from softdpu.net.mistakes import DriverBound, Mistake
@@ -22,27 +24,81 @@ NOT_YET: dict[str, str] = {
     "max_queue_size": "the queue size is fixed when the device is made: unplug it and hotplug it with -s.",
     "dim_config": "interrupt moderation is not offered by this device.",
 }
-SETTERS: dict[str, Callable[[Device, Any], Effects]] = {
-    "mac": lambda device, mac: device.function.set_mac(parse_mac(mac)),
-    "mtu": lambda device, mtu: device.function.set_mtu(mtu),
-    "speed": lambda device, speed: device.function.set_speed(speed),
-    "link": lambda device, link: device.function.set_link(bool(link)),
+SETTERS: dict[str, Callable[[Function, Any], Effects]] = {
+    "mac": lambda function, mac: function.set_mac(parse_mac(mac)),
+    "mtu": lambda function, mtu: function.set_mtu(mtu),
+    "speed": lambda function, speed: function.set_speed(speed),
+    "link": lambda function, link: function.set_link(bool(link)),
 }
+Keep = Callable[[Device], None]
 
 
-def apply(device: Device, request: ModifyDevice) -> Effects:
-    """All of the changes to one device, or none. Raises OperatorError."""
-    for name in request.changes:
-        check(device, name)
-    before = msgspec.msgpack.encode(device.function.state)
-    effects = NOTHING
+async def carry_out(life: Lifecycle, devices: Sequence[Device], request: ModifyDevice, keep: Keep) -> None:
+    """All of the changes to all of the devices, or none; ``keep`` writes a recovery file. Raises OperatorError.
+
+    A representor is widened before its device, so that at no moment a guest may send what it does not take.
+    """
+    rehearse(devices, request)
+    widened: list[tuple[Device, int]] = []
     try:
-        for name, value in request.changes.items():
-            effects = effects + SETTERS[name](device, value)
-    except Mistake as mistake:
-        device.function = Function.restore(msgspec.msgpack.decode(before, type=FunctionState))
-        raise refusal(device, name, mistake) from mistake
+        if request.mtu is not None:
+            for device in devices:
+                if (before := await life.widen(device, request.mtu)) is not None:
+                    widened.append((device, before))
+        changed = commit(devices, request, keep)
+    except BaseException:
+        for device, before in widened:
+            await life.set_representor_mtu(device, before)
+        raise
+    for device, effects in zip(devices, changed, strict=True):
+        await life.update(device, effects)
+        await _follow(life, device, request)
+
+
+async def _follow(life: Lifecycle, device: Device, request: ModifyDevice) -> None:
+    if request.mtu is not None:
+        await life.set_representor_mtu(device, request.mtu)
+    if request.link is not None:
+        await life.follow_link(device)
+
+
+def rehearse(devices: Sequence[Device], request: ModifyDevice) -> None:
+    """Whether all of it can be done, tried on copies. Raises OperatorError."""
+    for device in devices:
+        for name in request.changes:
+            check(device, name)
+        apply(device, _copy(device), request)
+
+
+def commit(devices: Sequence[Device], request: ModifyDevice, keep: Keep) -> list[Effects]:
+    """All of the changes to all of the functions and their files, or none. Raises OperatorError."""
+    before = [(device, _copy(device)) for device in devices]
+    try:
+        changed = [apply(device, device.function, request) for device in devices]
+        for device in devices:
+            keep(device)
+    except errors.OperatorError:
+        for device, function in before:
+            device.function = function
+            with suppress(errors.OperatorError):  # what the operator is told is the first one
+                keep(device)
+        raise
+    return changed
+
+
+def apply(device: Device, function: Function, request: ModifyDevice) -> Effects:
+    """The changes to one function of a device, as far as they can be done. Raises OperatorError."""
+    effects = NOTHING
+    for name, value in request.changes.items():
+        try:
+            effects = effects + SETTERS[name](function, value)
+        except Mistake as mistake:
+            raise refusal(device, name, mistake) from mistake
     return effects
+
+
+def _copy(device: Device) -> Function:
+    return Function.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(device.function.state), type=FunctionState))
 
 
 def check(device: Device, name: str) -> None:
@@ -61,4 +117,4 @@ def refusal(device: Device, name: str, mistake: Mistake) -> errors.OperatorError
     """The operator's error for a setting that the function refused."""
     if isinstance(mistake, DriverBound):
         return errors.DriverBound(device.name, name)
-    return errors.OperatorError(mistake.errno, str(mistake))
+    return errors.OperatorError(mistake.errno, f"{str(mistake).rstrip('.')}.")

@@ -3,16 +3,15 @@
 import asyncio
 import errno
 import logging
-from contextlib import AsyncExitStack
 from typing import Any
 
-from softdpu.controller import errors, identity
+from softdpu.controller import errors, identity, peers
 from softdpu.controller.devices import Device, Place
 from softdpu.controller.hosts import Hosts, check_surprise
 from softdpu.controller.lifecycle import Blueprint, Lifecycle
 from softdpu.controller.limits import Limits
 from softdpu.controller.recovery import Recovery, RecoveryFile
-from softdpu.controller.requests import SUCCESS, Hotplug
+from softdpu.controller.requests import SUCCESS, Hotplug, parse_features
 from softdpu.net.state import FunctionConfig, Layout
 from softdpu.virtio.outcome import Effects
 
@@ -38,16 +37,37 @@ class Plugger:
     # ---- what is there from power-on
 
     async def bring_up(self, mac_base: bytes | None, features: int) -> None:
-        """Static PFs of the firmware, and hotplug PFs of the recovery files, that are not there already."""
+        """Static PFs of the firmware, and hotplug PFs of the recovery files, that are not there already.
+
+        Raises OperatorError when a static PF cannot be made, unless there are guests to be served all the same.
+        """
         there = {device.record.vuid for device in self.life.devices.values()}
         files = self.recovery.read_all()
         for number in range(self.limits.firmware["VIRTIO_NET_EMULATION_NUM_PF"]):
             plan = self.static_plan(number, mac_base, features, files.get(identity.static_vuid(self.serial, number)))
             if plan.vuid not in there:
-                self.recovery.write(await self.life.create(plan))
+                await self._make_static(plan, must=not there)
         for vuid, file in files.items():
             if vuid not in there and file.device_type == "hotplug":
                 await self._recover(vuid, file)
+        self.life.sweep()
+        for device in self.life.devices.values():  # its controller may have died before it wrote the file
+            self._remember(device)
+
+    async def _make_static(self, plan: Blueprint, *, must: bool) -> None:
+        try:
+            await self.life.create(plan)
+        except errors.OperatorError as error:
+            if must:
+                raise
+            log.error("%s is missing: %s", plan.vuid, error)
+
+    def _remember(self, device: Device) -> None:
+        """Write the recovery file of a device that is there whether or not that works."""
+        try:
+            self.recovery.write(device)
+        except errors.OperatorError as error:
+            log.error("%s: a reboot would not bring it back as it is: %s", device.name, error)
 
     def static_plan(self, number: int, mac_base: bytes | None, features: int, file: RecoveryFile | None) -> Blueprint:
         """Static PF ``number``; what the operator changed in it is in its recovery file."""
@@ -65,77 +85,106 @@ class Plugger:
             sf_num=identity.FIRST_SF["static PF"] + number,
             config=FunctionConfig(
                 layout=layout,
-                mac=bytes.fromhex(file.mac.replace(":", "")) if file else mac,
+                mac=file.mac_bytes if file else mac,
                 mtu=file.mtu if file else DEFAULT_MTU,
                 queues=min(STATIC_QUEUES, self.limits.queues),
                 queue_size=STATIC_QUEUE_SIZE,
                 vectors=self.limits.vectors,
                 features=features,
-                speed=SPEED,
+                speed=file.speed if file else SPEED,
+                link_up=bool(file.link) if file else True,
                 mrg_rxbuf=self.limits.mrg_rxbuf,
             ),
         )
 
     async def _recover(self, vuid: str, file: RecoveryFile) -> None:
-        plan = Blueprint(
+        try:
+            vectors = self.limits.vectors if file.num_msix is None else file.num_msix
+            self.limits.check_hotplug(file.mq, bool(file.transitional), len(self._plugged()), vectors)
+            await self.life.create(self._recovered(vuid, file, vectors))
+        except (errors.OperatorError, ValueError) as error:
+            log.error("%s cannot be recovered: %s", vuid, error)
+
+    def _recovered(self, vuid: str, file: RecoveryFile, vectors: int) -> Blueprint:
+        """The plan of a hotplug PF. Its address may be a host's, so its slot is what the VUID says."""
+        return Blueprint(
             kind="hotplug PF",
             pf_id=file.pf_id,
-            slot=identity.Bdf.from_raw(file.bdf_raw).bus - identity.HOTPLUG_BUS,
+            slot=identity.hotplug_slot(vuid),
             vuid=vuid,
             bdf=identity.Bdf.from_raw(file.bdf_raw),
             ib_device=file.port_ib_dev,
-            port=file.pf_num,
+            port=self.limits.port(file.port_ib_dev),
             sf_num=file.sf_num,
             config=FunctionConfig(
                 layout="transitional" if file.transitional else "modern",
-                mac=bytes.fromhex(file.mac.replace(":", "")),
+                mac=file.mac_bytes,
                 mtu=file.mtu,
                 queues=file.mq,
                 queue_size=file.max_queue_size,
-                vectors=file.num_msix,
-                features=int(file.features, 16),
-                speed=SPEED,
+                vectors=vectors,
+                features=parse_features(file.features),
+                speed=file.speed,
+                link_up=bool(file.link),
                 mrg_rxbuf=self.limits.mrg_rxbuf,
             ),
         )
-        try:
-            await self.life.create(plan)
-        except (errors.OperatorError, ValueError) as error:
-            log.error("%s cannot be recovered: %s", vuid, error)
 
     # ---- hot plug
 
     async def hotplug(self, request: Hotplug) -> dict[str, Any]:
         """A new PF, seen by its host when this returns. Raises OperatorError and leaves nothing behind."""
-        plugged = [d for d in self.life.devices.values() if d.record.kind == "hotplug PF"]
-        self.limits.check_hotplug(request.max_queues, request.legacy, len(plugged))
+        self.limits.check_hotplug(request.max_queues, request.legacy, len(self._plugged()), request.num_msix or 0)
         plan = self._plan(request)
         host = await self.hosts.choose(request.host, transitional=request.legacy)
-        async with AsyncExitStack() as undo:
-            device = await self.life.create(plan)
-            undo.push_async_callback(self.life.destroy, device)
+        device = await self.life.create(plan)
+        try:
             self.recovery.write(device)
-            undo.callback(self.recovery.remove, device.record.vuid)
-            if host is not None:
-                await self._into_host(device, host)
-            undo.pop_all()
+            place = await self._into_host(device, host) if host is not None else None
+        except BaseException:
+            await self._undo(device)
+            raise
+        if place is not None:
+            await self._settle_in(device, place)
         return self._reply(device)
 
-    async def _into_host(self, device: Device, host: str) -> None:
+    def _plugged(self) -> list[Device]:
+        return [d for d in self.life.devices.values() if d.record.kind == "hotplug PF"]
+
+    async def _undo(self, device: Device) -> None:
+        """As if it had never been plugged."""
+        try:
+            self.recovery.remove(device.name)
+        except errors.OperatorError as error:
+            log.error("%s", error)
+        await self.life.destroy(device)
+
+    async def _into_host(self, device: Device, host: str) -> Place:
         place = await self.hosts.plug(host, device, self.life.root.export(device.record.vuid))
         device.identity(place=place)
+        return place
+
+    async def _settle_in(self, device: Device, place: Place) -> None:
+        """The host has the device; from here on nothing takes it away again. Raises OperatorError: no datapath."""
+        await self.life.update(device, Effects())
         try:
             async with asyncio.timeout(SEEN_WITHIN):
                 await device.seen.wait()
         except TimeoutError:
-            log.warning("%s: host %s has the device, its operating system has not enabled it yet", device.name, host)
-        if bdf := await self.hosts.address(place):
+            log.warning("%s: host %s has it, its operating system has not enabled it yet", device.name, place.host)
+        try:
+            bdf = await self.hosts.address(place)
+        except errors.OperatorError as error:
+            log.warning("%s: its address in host %s is not known: %s", device.name, place.host, error)
+            return
+        if bdf is not None:
             device.identity(bdf=bdf)
-        await self.life.update(device, Effects())
+            await self.life.update(device, Effects())
+            self._remember(device)
 
     def _plan(self, request: Hotplug) -> Blueprint:
         devices = self.life.devices.values()
-        slot = identity.lowest_free(d.record.slot for d in devices if d.record.kind == "hotplug PF")
+        slot = identity.lowest_free(d.record.slot for d in self._plugged())
         return Blueprint(
             kind="hotplug PF",
             pf_id=identity.lowest_free(
@@ -184,7 +233,10 @@ class Plugger:
     # ---- unplug
 
     async def unplug(self, device: Device) -> dict[str, Any]:
-        """Take a hotplug PF out of its host and release all that it had. Raises OperatorError."""
+        """Take a hotplug PF out of its host and release all that it had. Raises OperatorError: nothing was done.
+
+        Its recovery file goes first: a controller that dies in between does not bring back what was being unplugged.
+        """
         if device.record.kind != "hotplug PF":
             raise errors.OperatorError(
                 errno.EPERM,
@@ -192,14 +244,16 @@ class Plugger:
                 "static PFs are set by VIRTIO_NET_EMULATION_NUM_PF (mlxconfig), VFs by sriov_numvfs.",
             )
         await self._out_of_host(device)
-        await self.life.destroy(device)
         self.recovery.remove(device.record.vuid)
+        await self.life.destroy(device)
         return dict(SUCCESS)
 
     async def _out_of_host(self, device: Device) -> None:
         place: Place | None = device.record.place
         if place is not None and device.connected:
             await self.hosts.unplug(place, device.function.state.config.vectors)
+            await self._wait_until_gone(device)
+        elif device.connected and peers.ended(device.peer):
             await self._wait_until_gone(device)
         elif device.connected:
             check_surprise(device)

@@ -1,36 +1,66 @@
 """Recovery files: one JSON file a device, recovery/<VUID>, so that a reboot of the machine brings it back."""
 
 import logging
-import os
+import stat
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
+from softdpu.controller import durable
 from softdpu.controller.devices import Device
-from softdpu.controller.identity import mac_text
+from softdpu.controller.errors import OperatorError
+from softdpu.controller.identity import is_vuid, mac_text
+from softdpu.controller.requests import (
+    MOST_QUEUES,
+    MOST_VECTORS,
+    check_mtu,
+    check_queue_size,
+    parse_features,
+    parse_mac,
+)
 
 log = logging.getLogger("softdpu.recovery")
-KINDS = {"static PF": ("pf", "static"), "hotplug PF": ("pf", "hotplug"), "VF": ("vf", "vf")}
+LARGEST = 64 << 10  # bytes; a file is a few hundred
+KINDS: dict[str, tuple[Literal["pf", "vf"], Literal["static", "hotplug", "vf"]]] = {
+    "static PF": ("pf", "static"),
+    "hotplug PF": ("pf", "hotplug"),
+    "VF": ("vf", "vf"),
+}
+Index = Annotated[int, msgspec.Meta(ge=0, le=1023)]
 
 
-class RecoveryFile(msgspec.Struct, omit_defaults=True):
-    """What a recovery file holds: the documented keys in their order, then ours."""
+class RecoveryFile(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What a recovery file holds: the documented keys in their order, then ours. One that exists is good."""
 
     port_ib_dev: str
-    pf_id: int
-    function_type: str
-    bdf_raw: int
-    device_type: str
+    pf_id: Index
+    function_type: Literal["pf", "vf"]
+    bdf_raw: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+    device_type: Literal["static", "hotplug", "vf"]
     mac: str
-    pf_num: int
-    sf_num: int
-    mq: int  # virtqueues
-    vf_id: int | None = None
+    pf_num: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    sf_num: Annotated[int, msgspec.Meta(ge=1000, le=0xFFFF)]
+    mq: Annotated[int, msgspec.Meta(ge=2, le=MOST_QUEUES)]  # virtqueues
+    vf_id: Index | None = None
     mtu: int = 1500
     max_queue_size: int = 256
-    num_msix: int = 0
-    transitional: int = 0
+    num_msix: Annotated[int, msgspec.Meta(ge=0, le=MOST_VECTORS)] | None = None  # None: as the firmware says
+    transitional: Literal[0, 1] = 0
     features: str = "0x0"
+    link: Literal[0, 1] = 1
+    speed: Annotated[int, msgspec.Meta(ge=0, le=0x7FFF_FFFF)] = 25000
+
+    def __post_init__(self) -> None:
+        parse_mac(self.mac)
+        check_mtu(self.mtu)
+        check_queue_size(self.max_queue_size)
+        parse_features(self.features)
+
+    @property
+    def mac_bytes(self) -> bytes:
+        """The MAC address, 6 bytes."""
+        return parse_mac(self.mac)
 
 
 def content(device: Device) -> RecoveryFile:
@@ -51,8 +81,10 @@ def content(device: Device) -> RecoveryFile:
         mtu=config.mtu,
         max_queue_size=config.queue_size,
         num_msix=config.vectors,
-        transitional=int(config.layout == "transitional"),
+        transitional=1 if config.layout == "transitional" else 0,
         features=hex(config.features),
+        link=1 if config.link_up else 0,
+        speed=config.speed,
     )
 
 
@@ -64,30 +96,38 @@ class Recovery:
         self._enabled = enabled
 
     def write(self, device: Device) -> None:
-        """Write the device's file, whole or not at all."""
-        if not self._enabled:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / device.record.vuid
-        draft = path.with_suffix(".new")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.encode(content(device)))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        """Write the device's file, whole or not at all. Raises NotWritten."""
+        if self._enabled:
+            durable.replace(self._folder / device.record.vuid, msgspec.json.encode(content(device)))
 
     def remove(self, vuid: str) -> None:
-        """Forget a device."""
-        (self._folder / vuid).unlink(missing_ok=True)
+        """Forget a device. Raises NotWritten."""
+        durable.remove(self._folder / vuid)
+
+    def clear(self) -> None:
+        """Forget all devices, and what is left of files that were being written. Raises NotWritten."""
+        for path in self._folder.glob("*VNETS*"):
+            if not path.is_dir():
+                durable.remove(path)
 
     def read_all(self) -> dict[str, RecoveryFile]:
-        """Every readable recovery file by VUID; one that is damaged is named in the log and left alone."""
+        """Every usable recovery file by VUID; one that is damaged is named in the log and left alone."""
         found = {}
         for path in sorted(self._folder.glob("*VNETS*")) if self._enabled else ():
-            if path.suffix == ".new":
-                continue
+            if path.name.startswith("."):
+                continue  # was being written when the power failed
             try:
-                found[path.name] = msgspec.json.decode(path.read_bytes(), type=RecoveryFile)
-            except (OSError, msgspec.MsgspecError) as error:
-                log.error("%s is not a recovery file (%s): the device is not recovered; delete the file.", path, error)
+                found[path.name] = _read(path)
+            except (OSError, ValueError, RecursionError, OperatorError) as error:
+                reason = str(error).rstrip(".")
+                log.error("%s is not a recovery file (%s): the device is not recovered; delete the file.", path, reason)
         return found
+
+
+def _read(path: Path) -> RecoveryFile:
+    if not is_vuid(path.name):
+        raise ValueError("its name is no VUID")
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+        raise ValueError(f"it is no file of at most {LARGEST} bytes")
+    return msgspec.json.decode(path.read_bytes(), type=RecoveryFile)

@@ -1,9 +1,13 @@
 """Where a DPU keeps its files: every path hangs from one root, ``/`` on a real machine."""
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from softdpu.controller.errors import OperatorError
+
+LONGEST_VUID = "MT2447X00000VNETS999D31F7"
 SOCKET_PATH_LIMIT = 107  # sun_path, without its end
 
 
@@ -17,6 +21,16 @@ class Root:
     def chosen(cls, argument: str | None = None) -> "Root":
         """The root named on the command line, else SOFTDPU_ROOT, else ``/``."""
         return cls(Path(argument or os.environ.get("SOFTDPU_ROOT") or "/").absolute())
+
+    def check(self) -> None:
+        """Whether the sockets under this root can be bound. Raises OperatorError."""
+        longest = self.export(LONGEST_VUID)
+        if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
+            raise OperatorError(
+                errno.ENAMETOOLONG,
+                f"the root {self.path} is too long: a socket such as {longest} would be longer than the "
+                f"{SOCKET_PATH_LIMIT} bytes that unix sockets allow. Choose a shorter one with --root.",
+            )
 
     @property
     def run(self) -> Path:

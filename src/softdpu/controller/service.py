@@ -3,11 +3,11 @@
 import asyncio
 import errno
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 
 from softdpu import __version__
 from softdpu.controller import errors, measure, modify, report
+from softdpu.controller.changes import Changes
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
 from softdpu.controller.lifecycle import Lifecycle
@@ -32,31 +32,36 @@ from softdpu.controller.update import LiveUpdate
 
 LEVELS = {"info": logging.INFO, "err": logging.ERROR, "debug": logging.DEBUG}
 ALL_QUEUES = range(65)
-log = logging.getLogger("softdpu.service")
+
+
+async def _nothing() -> None:
+    """Only leave."""
 
 
 class Controller:
-    """Implements ``softdpu.api.service.Service``. ``leave(how)`` ends the process: "stop", "restart"."""
+    """Implements ``softdpu.api.service.Service``.
+
+    ``leave(how)`` ends the process: "stop", "restart", "power-cycle"; ``power()`` makes the firmware's next boot
+    current.
+    """
 
     def __init__(
-        self, life: Lifecycle, hosts: Hosts, plugger: Plugger, limits: Limits, leave: Callable[[str], None]
+        self,
+        life: Lifecycle,
+        hosts: Hosts,
+        plugger: Plugger,
+        limits: Limits,
+        leave: Callable[[str], None],
+        power: Callable[[], None],
     ) -> None:
         self.life = life
         self.hosts_attached = hosts
         self.plugger = plugger
         self.limits = limits
         self.leave = leave
+        self.power = power
         self.live_update = LiveUpdate(life.root)
-        self.boot: Callable[[], AsyncIterator[None]] | None = None
-        self._changing = asyncio.Lock()
-
-    @asynccontextmanager
-    async def changing(self, verb: str) -> AsyncIterator[None]:
-        """One change of the set of devices at a time, and none while a new version takes over."""
-        if self.live_update.running:
-            raise errors.Migrating(verb)
-        async with self._changing:
-            yield
+        self.changes = Changes(self.live_update)
 
     # ---- devices
 
@@ -72,7 +77,10 @@ class Controller:
 
     def ordered(self) -> list[Device]:
         """All devices by PF and VF."""
-        return sorted(self.life.devices.values(), key=lambda d: (d.record.pf_id, d.record.vf_id or -1))
+        return sorted(
+            self.life.devices.values(),
+            key=lambda d: (d.record.pf_id, -1 if d.record.vf_id is None else d.record.vf_id),
+        )
 
     def chosen(self, request: Query | ModifyDevice | ModifyQueue) -> list[Device]:
         """The devices that a request is for."""
@@ -80,13 +88,11 @@ class Controller:
 
     async def hotplug(self, request: Hotplug) -> Json:
         """Plug a new PF."""
-        async with self.changing("hotplug a device"):
-            return await self.plugger.hotplug(request)
+        return await self.changes.make("hotplug a device", lambda: self.plugger.hotplug(request))
 
     async def unplug(self, device: DeviceRef) -> Json:
         """Unplug a hotplug PF."""
-        async with self.changing("unplug a device"):
-            return await self.plugger.unplug(self.find(device))
+        return await self.changes.make("unplug a device", lambda: self.plugger.unplug(self.find(device)))
 
     async def list_devices(self) -> Json:
         """The controller's limits, and every device."""
@@ -124,15 +130,11 @@ class Controller:
 
     async def modify_device(self, request: ModifyDevice) -> Json:
         """Change properties of one device, or of all of them."""
-        async with self.changing("modify a device"):
-            for device in self.chosen(request):
-                effects = modify.apply(device, request)
-                await self.life.update(device, effects)
-                if request.mtu is not None:
-                    await self.life.follow_mtu(device)
-                if request.link is not None:
-                    await self.life.follow_link(device)
-                self.plugger.recovery.write(device)
+
+        async def change() -> None:
+            await modify.carry_out(self.life, self.chosen(request), request, self.plugger.recovery.write)
+
+        await self.changes.make("modify a device", change, of_set=False)
         return dict(SUCCESS)
 
     async def modify_queue(self, request: ModifyQueue) -> Json:
@@ -158,9 +160,11 @@ class Controller:
 
     async def update_start(self) -> Json:
         """The installed version takes over."""
-        self.live_update.start()
-        self._leave_soon("restart")
-        return dict(SUCCESS)
+
+        async def start() -> None:
+            self.live_update.start()
+
+        return await self._make_last("update", "restart", start)
 
     async def update_status(self) -> Json:
         """How the last live update went."""
@@ -168,17 +172,17 @@ class Controller:
 
     async def restart(self) -> Json:
         """A fresh controller takes over."""
-        self._leave_soon("restart")
-        return dict(SUCCESS)
+        return await self._make_last("restart", "restart")
 
     async def stop(self) -> Json:
         """Controller and datapath end."""
-        self._leave_soon("stop")
-        return dict(SUCCESS)
+        return await self._make_last("stop", "stop")
 
-    def _leave_soon(self, how: str) -> None:
-        """After the reply went out."""
+    async def _make_last(self, verb: str, how: str, change: Callable[[], Awaitable[None]] = _nothing) -> Json:
+        """The last change of this controller, which leaves after the reply went out."""
+        await self.changes.make_last(verb, change)
         asyncio.get_running_loop().call_later(0.1, self.leave, how)
+        return dict(SUCCESS)
 
     async def health(self) -> Json:
         """The service and each device."""
@@ -194,7 +198,8 @@ class Controller:
 
     async def power_cycle(self, request: PowerCycle) -> Json:
         """Next boot becomes current; every device goes, static PFs come anew. The process starts afresh for it."""
-        async with self.changing("power-cycle"):
+
+        async def change() -> None:
             used = [d.name for d in self.ordered() if d.connected]
             if used and not request.force:
                 raise errors.OperatorError(
@@ -202,23 +207,25 @@ class Controller:
                     f"a power cycle would cut off the hosts that use {', '.join(used)}: shut them down first, "
                     "or add --force.",
                 )
+            self.power()
+            self.plugger.recovery.clear()
             for device in self.ordered():
                 await self.life.destroy(device)
-                self.plugger.recovery.remove(device.name)
-        self._leave_soon("power-cycle")
-        return dict(SUCCESS)
+
+        return await self._make_last("power-cycle", "power-cycle", change)
 
     # ---- hosts
 
     async def host_attach(self, request: HostAttach) -> Json:
         """Plug into this QEMU from now on."""
-        async with self._changing:
-            return {**await self.hosts_attached.attach(request.qmp, request.name), **SUCCESS}
+        attached = await self.changes.make(
+            "attach a host", lambda: self.hosts_attached.attach(request.qmp, request.name), of_set=False
+        )
+        return {**attached, **SUCCESS}
 
     async def host_detach(self, request: HostDetach) -> Json:
         """Forget a host."""
-        async with self._changing:
-            await self.hosts_attached.detach(request.name)
+        await self.changes.make("detach a host", lambda: self.hosts_attached.detach(request.name), of_set=False)
         return dict(SUCCESS)
 
     async def hosts(self) -> Json:

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from softdpu import __version__
+from softdpu.controller import durable
 from softdpu.controller.root import Root
 
 FILE = "update.json"
 
 
-class Progress(msgspec.Struct):
+class Progress(msgspec.Struct, frozen=True):
     """A live update, as its file under the run directory tells."""
 
     started: float  # seconds of the monotonic clock, which all processes share
@@ -34,8 +35,8 @@ class LiveUpdate:
             return None
 
     def _write(self, progress: Progress) -> None:
+        durable.replace(self._path, msgspec.json.encode(progress))
         self._progress = progress
-        self._path.write_bytes(msgspec.json.encode(progress))
 
     @property
     def running(self) -> bool:
@@ -43,14 +44,15 @@ class LiveUpdate:
         return self._progress is not None and not self._progress.result
 
     def start(self) -> None:
-        """Remember when it began; the process is replaced next."""
+        """Remember when it began; the process is replaced next. Raises NotWritten."""
         self._write(Progress(started=time.monotonic()))
 
     def finish(self) -> None:
-        """The new process serves: the update, if there was one, is done."""
+        """The new process serves: the update, if there was one, is done. Raises NotWritten; it is done all the same."""
         if self._progress is not None and not self._progress.result:
-            seconds = time.monotonic() - self._progress.started
-            self._write(Progress(self._progress.started, seconds, "success"))
+            seconds = max(0.0, time.monotonic() - self._progress.started)  # the machine may have been booted since
+            self._progress = Progress(self._progress.started, seconds, "success")
+            self._write(self._progress)
 
     def status(self) -> dict[str, Any]:
         """As ``virtnet update -t`` shows it."""

@@ -15,7 +15,7 @@ from softdpu.controller.recovery import Recovery
 from softdpu.controller.root import Root
 from softdpu.controller.service import Controller
 from softdpu.datapath import process
-from softdpu.datapath.client import DatapathLink
+from softdpu.datapath.client import DatapathError, DatapathLink
 from softdpu.datapath.messages import Destroy, Shutdown
 from softdpu.fabric.masters import Masters
 from softdpu.firmware import Firmware
@@ -41,7 +41,7 @@ class Assembly:
         self.life = Lifecycle(root, netns)
         self.hosts = Hosts(root, self.life)
         self.plugger = Plugger(self.life, self.hosts, self.limits, Recovery(root.recovery, self.configuration.recovery))
-        self.controller = Controller(self.life, self.hosts, self.plugger, self.limits, leave)
+        self.controller = Controller(self.life, self.hosts, self.plugger, self.limits, leave, self.firmware.power_cycle)
         self.service: Service = self.controller
         self.masters = Masters(netns, self._master_changed)
         self.server: http.Server | None = None
@@ -51,20 +51,36 @@ class Assembly:
     async def start(self) -> None:
         """Join the datapath first: guests may wait for answers."""
         await self._join()
+        taken_over = list(self.life.devices.values())
         await self.plugger.bring_up(self.configuration.static_pf.mac_base, self.configuration.static_pf.features or 0)
         await self.masters.start()
+        for device in taken_over:  # one may have left its bridge while no controller was there to see
+            name = device.record.representor
+            await self.life.set_fabric(name, on=not self.masters.enslaved(name))
         await self.hosts.start()
         self.server = await http.start(self.service, self.root.api)
-        self.controller.live_update.finish()
+        self._finish_update()
         if shortage := scalable_function_shortage(self.firmware.current):
             log.warning("%s", shortage)
         log.info("serving the root %s: %d devices", self.root.path, len(self.life.devices))
 
+    def _finish_update(self) -> None:
+        try:
+            self.controller.live_update.finish()
+        except errors.OperatorError as error:
+            log.error("%s", error)
+
     async def _join(self) -> None:
         socket, fresh = await process.join(self.root.datapath, self.root.datapath_log)
         link = DatapathLink(socket, self.life.answer, self._datapath_gone)
+        try:
+            attached = await link.attach()
+        except DatapathError:
+            link.close()
+            if fresh:
+                process.remove(self.root.datapath)
+            raise
         self.life.link = link
-        attached = await link.attach()
         strangers = [function.function for function in attached if not self.life.adopt(function)]
         link.serve()
         self.datapath_pid = link.pid
@@ -89,25 +105,39 @@ class Assembly:
 
     async def end(self, how: str) -> None:
         """Leave; the datapath goes too when it was told to, or when nobody uses it."""
+        await self.controller.changes.end()
         if self.server is not None:
             await self.server.stop()
         await self.hosts.close()
         await self.masters.stop()
+        await self._end_tasks()
         link = self.life.link
-        if link is None:
-            await process.ended(self.datapath_pid)
-            return
         used = [d.name for d in self.life.devices.values() if d.connected]
-        if how == "power-cycle":
-            self.firmware.power_cycle()
+        if link is None:
+            if self.datapath_pid:
+                await process.ended(self.datapath_pid)
         elif how == "stop" or (how == "leave" and not used):
-            for device in list(self.life.devices.values()):
-                self.root.export(device.record.vuid).unlink(missing_ok=True)
-            await link.ask(Shutdown(link.ticket()))
-            await process.ended(link.pid)
+            await self._shut_down(link)
         elif how == "leave":
             log.info("leaving; the datapath (pid %d) serves on: %s. softdpu stop ends it.", link.pid, ", ".join(used))
-        link.close()
+        if link is not None:
+            link.close()
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _shut_down(self, link: DatapathLink) -> None:
+        """End the datapath, and what would point to it."""
+        try:
+            await link.ask(Shutdown(link.ticket()))
+        except DatapathError as error:
+            log.warning("%s", error)
+        await process.ended(link.pid)
+        self.life.devices.clear()
+        self.life.sweep()
+        process.remove(self.root.datapath)
 
 
 def _static_port(chosen: configuration.Configuration) -> str:

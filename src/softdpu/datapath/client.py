@@ -2,7 +2,9 @@
 
 import asyncio
 import collections
+import errno
 import itertools
+import logging
 import mmap
 import os
 import socket
@@ -31,7 +33,12 @@ from softdpu.datapath.messages import (
 )
 
 PACKET = 1 << 20  # bytes; longer than any message
+SO_SNDBUFFORCE = 32  # asm-generic/socket.h
+OVERHEAD = 64  # bytes that the kernel wants of a socket's buffer beside a packet's
 BURST = 64  # messages taken a turn of the loop, so that the rest of the controller runs too
+ATTACH_WITHIN = 10.0  # seconds until a datapath that says nothing counts as hung
+GONE = "the datapath has gone: it is started again; try once more in a second."
+log = logging.getLogger("softdpu.datapath")
 Request = Access | Command | Event
 
 
@@ -50,18 +57,34 @@ class DatapathLink:
         self, link: socket.socket, on_request: Callable[[Request], Answer], on_close: Callable[[], None]
     ) -> None:
         self._link = link
+        self._longest = _widen(link)
         self._on_request = on_request
         self._on_close = on_close
         self._decoder = msgspec.msgpack.Decoder(FromDatapath)
         self._encoder = msgspec.msgpack.Encoder()
         self._tickets = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[None]] = {}
-        self._out: collections.deque[tuple[bytes, Sequence[int]]] = collections.deque()
+        self._out: collections.deque[tuple[bytes, list[int]]] = collections.deque()
         self._counters: mmap.mmap | None = None
         self.pid = 0
 
     async def attach(self) -> list[Attached]:
-        """Read Hello and the functions that are served already; requests are answered from then on."""
+        """Read Hello and the functions that are served already; ``serve`` comes next. Raises DatapathError."""
+        try:
+            async with asyncio.timeout(ATTACH_WITHIN):
+                return await self._attach()
+        except TimeoutError as error:
+            raise DatapathError(
+                errno.ETIMEDOUT,
+                f"the running datapath did not say a word within {ATTACH_WITHIN:.0f} s: it hangs, see its log, and "
+                "end it with softdpu stop.",
+            ) from error
+        except msgspec.MsgspecError as error:
+            raise DatapathError(
+                errno.EPROTO, f"the running datapath is not understood ({error}): end it with softdpu stop."
+            ) from error
+
+    async def _attach(self) -> list[Attached]:
         functions: list[Attached] = []
         while True:
             match await self._next():
@@ -78,23 +101,32 @@ class DatapathLink:
         asyncio.get_running_loop().add_reader(self._link, self._readable)
 
     async def _next(self) -> FromDatapath:
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
+        while True:
+            await self._readiness()
+            try:
+                message = self._receive()
+            except BlockingIOError:
+                continue
+            if message is None:
+                raise DatapathError(
+                    errno.ECONNRESET, "the datapath ended while the controller attached: its log says why."
+                )
+            return message
+
+    async def _readiness(self) -> None:
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(self._link, ready.set)
         try:
             await ready.wait()
         finally:
             loop.remove_reader(self._link)
-        message = self._receive()
-        if message is None:
-            raise DatapathError(104, "the datapath ended while the controller attached: its log says why.")
-        return message
 
     @staticmethod
     def _check(protocol: int) -> None:
         if protocol != PROTOCOL:
             raise DatapathError(
-                71, f"the running datapath speaks protocol {protocol}, this controller {PROTOCOL}: run softdpu stop."
+                errno.EPROTO,
+                f"the running datapath speaks protocol {protocol}, this controller {PROTOCOL}: run softdpu stop.",
             )
 
     def _receive(self) -> FromDatapath | None:
@@ -120,6 +152,9 @@ class DatapathLink:
                 message = self._receive()
             except BlockingIOError:
                 return
+            except msgspec.MsgspecError as error:
+                log.error("the datapath sent what is no message: %s", error)
+                continue
             if message is None:
                 self._closed()
                 return
@@ -129,15 +164,15 @@ class DatapathLink:
         match message:
             case Access() | Command() | Event():
                 self.send(self._on_request(message))
-            case Done(ticket=ticket, errno=errno, reason=reason):
-                waiting = self._waiting.pop(ticket, None)
-                if waiting is not None and not waiting.done():
-                    self._finish(waiting, errno, reason)
+            case Done(ticket=ticket, errno=number, reason=reason):
+                self._finish(ticket, DatapathError(number, reason) if number else None)
 
-    @staticmethod
-    def _finish(waiting: "asyncio.Future[None]", errno: int, reason: str) -> None:
-        if errno:
-            waiting.set_exception(DatapathError(errno, reason))
+    def _finish(self, ticket: int, error: DatapathError | None) -> None:
+        waiting = self._waiting.pop(ticket, None)
+        if waiting is None or waiting.done():
+            return  # whoever asked was cancelled
+        if error is not None:
+            waiting.set_exception(error)
         else:
             waiting.set_result(None)
 
@@ -153,42 +188,58 @@ class DatapathLink:
         loop.remove_reader(self._link)
         loop.remove_writer(self._link)
         self._link.close()
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(DatapathError(104, "the datapath has gone."))
-        self._waiting.clear()
+        for _, descriptors in self._out:
+            _close(descriptors)
+        self._out.clear()
+        for ticket in list(self._waiting):
+            self._finish(ticket, DatapathError(errno.ECONNRESET, GONE))
 
     def ticket(self) -> int:
         """A number for a request of the controller."""
         return next(self._tickets)
 
     async def ask(self, message: Create | Update | Destroy | Shutdown, descriptors: Sequence[int] = ()) -> None:
-        """Send a request and wait until the datapath has done it. Raises DatapathError."""
+        """Send a request and wait until the datapath has done it. Raises DatapathError, also when it has gone."""
+        if self._link.fileno() < 0:
+            raise DatapathError(errno.ECONNRESET, GONE)
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[message.ticket] = waiting
         self.send(message, descriptors)
         await waiting
 
     def send(self, message: FromController, descriptors: Sequence[int] = ()) -> None:
-        """Queue a message; descriptors must stay open until it is sent, which is at once unless the socket is full."""
+        """Queue a message. The descriptors stay the caller's; copies of them wait with it where the socket is full."""
         if self._link.fileno() < 0:
             return
-        self._out.append((self._encoder.encode(message), descriptors))
+        packet = self._encoder.encode(message)
+        if len(packet) > self._longest:
+            self._too_long(message, len(packet))
+            return
+        self._out.append((packet, [os.dup(descriptor) for descriptor in descriptors]))
         self._flush()
 
+    def _too_long(self, message: FromController, length: int) -> None:
+        """Nothing that is sent gets so long; were it otherwise, whoever waits is told."""
+        log.error("a %s of %d bytes is longer than the socket to the datapath takes", type(message).__name__, length)
+        if isinstance(message, Answer):
+            self.send(Answer(message.function, message.request, errno.EMSGSIZE, b"", None, ()))
+        else:
+            self._finish(message.ticket, DatapathError(errno.EMSGSIZE, f"{length} bytes are too long a message."))
+
     def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._out:
             packet, descriptors = self._out[0]
             try:
-                socket.send_fds(self._link, [packet], list(descriptors))
+                socket.send_fds(self._link, [packet], descriptors)
             except BlockingIOError:
-                asyncio.get_running_loop().add_writer(self._link, self._flush)
+                loop.add_writer(self._link, self._flush)
                 return
-            except OSError:  # the datapath has gone; the reader says so
-                self._out.clear()
-                break
+            except OSError as error:  # the datapath has gone; the reader says so, after what it still has to read
+                log.debug("not sent: %s", error)
             self._out.popleft()
-        asyncio.get_running_loop().remove_writer(self._link)
+            _close(descriptors)
+        loop.remove_writer(self._link)
 
     def row(self, function: int, row: int) -> list[int]:
         """The counters of a function (row 0) or of its queue n (row 1 + n), in the order of their declaration."""
@@ -204,3 +255,17 @@ class DatapathLink:
     def queue_counters(self, function: int, queue: int) -> dict[str, int]:
         """Counters of a queue by name."""
         return dict(zip(counters.QUEUE_COUNTERS, self.row(function, 1 + queue), strict=False))
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _widen(link: socket.socket) -> int:
+    """Let a function's whole state go in one packet, as far as the system allows; the longest packet, in bytes."""
+    try:
+        link.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, PACKET)
+    except PermissionError:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET)
+    return min(PACKET, link.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - OVERHEAD)

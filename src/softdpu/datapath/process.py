@@ -49,15 +49,21 @@ def start(path: Path, log: Path, arguments: Sequence[str] = ()) -> int:
     program = binary()
     path.unlink(missing_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with _listener(path) as listener, log.open("ab") as output:
-        child = subprocess.Popen(
-            [program, "--control-fd", str(listener.fileno()), *arguments],
-            pass_fds=[listener.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    try:
+        with _listener(path) as listener, log.open("ab") as output:
+            child = subprocess.Popen(
+                [program, "--control-fd", str(listener.fileno()), *arguments],
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise DatapathUnavailable(
+            f"the datapath {program} cannot be started ({error}): make install builds it anew."
+        ) from error
     return child.pid
 
 
@@ -72,12 +78,28 @@ def _listener(path: Path) -> socket.socket:
     return listener
 
 
+def remove(path: Path) -> None:
+    """Remove the socket of a datapath that does not listen any more."""
+    path.unlink(missing_ok=True)
+
+
 async def ended(pid: int, seconds: float = 5.0) -> None:
-    """Wait until a datapath that was told to end has ended; one that is not our child is init's to wait for."""
-    deadline = asyncio.get_running_loop().time() + seconds
+    """Wait until a datapath that ends has ended, whoever started it: only then are its taps free."""
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return  # there is none
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(process, over.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await over.wait()
+    finally:
+        loop.remove_reader(process)
+        os.close(process)
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(pid, os.WNOHANG) == (0, 0) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        os.waitpid(pid, os.WNOHANG)  # ours or init's
 
 
 async def join(path: Path, log: Path, arguments: Sequence[str] = ()) -> tuple[socket.socket, bool]:
@@ -90,4 +112,5 @@ async def join(path: Path, log: Path, arguments: Sequence[str] = ()) -> tuple[so
     start(path, log, arguments)
     if link := connect(path):
         return link, True
+    remove(path)
     raise DatapathUnavailable(f"the datapath was started and does not listen at {path}: its log is {log}.")
