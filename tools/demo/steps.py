@@ -82,6 +82,7 @@ def legacy_guest(stage: Stage, guest: Guest) -> None:
 
 
 def _claim_ids(stage: Stage, guest: Guest) -> None:
+    show(stage, guest, "lspci -nk -d 1af4:")
     ids = show(stage, guest, IDS)
     claimed = "1af4:1000 rev 00 subsystem 1af4:0001"
     stage.claim(

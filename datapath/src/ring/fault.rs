@@ -53,13 +53,20 @@ impl Breach {
     }
 }
 
+impl Fault {
+    /// What happened, for someone who knows which queue it is about.
+    pub fn cause(&self) -> String {
+        match self.descriptor {
+            Some(descriptor) => format!("descriptor {descriptor}: {}", self.breach),
+            None => self.breach.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "queue {}", self.queue)?;
-        if let Some(descriptor) = self.descriptor {
-            write!(f, ", descriptor {descriptor}")?;
-        }
-        write!(f, ": {}", self.breach)
+        let comma = if self.descriptor.is_some() { "," } else { ":" };
+        write!(f, "queue {}{comma} {}", self.queue, self.cause())
     }
 }
 

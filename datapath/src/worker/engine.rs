@@ -258,9 +258,8 @@ impl Engine {
         port.polled &= !(1 << fault.queue);
         port.counters.add(Counter::QueueFaults, 1);
         port.counters.queue(fault.queue).add(fault.breach.counter(), 1);
-        let cause = fault.to_string();
-        log::debug!("function {function}: {cause}");
-        self.outbox.send(Notice::Fault { function, queue: fault.queue, cause });
+        log::debug!("function {function}: {fault}");
+        self.outbox.send(Notice::Fault { function, queue: fault.queue, cause: fault.cause() });
         self.settle(function);
     }
 

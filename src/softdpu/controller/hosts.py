@@ -164,14 +164,15 @@ class Hosts:
     # ---- devices
 
     async def choose(self, name: str | None, transitional: bool) -> str | None:
-        """The host for a new device: the one named, else the first with a free port; None when none is attached.
+        """The host for a new device: the one named, else the first with a free port; None when none is there.
 
         Raises OperatorError when there is no room for such a device.
         """
         if name is not None and name not in self._hosts:
             raise self._unknown(name)
         refusals = []
-        for host in [self._hosts[name]] if name is not None else self._hosts.values():
+        there = [host for host in self._hosts.values() if host.connected]
+        for host in [self._hosts[name]] if name is not None else there:
             try:
                 await host.check()
                 await host.choose(transitional=transitional)

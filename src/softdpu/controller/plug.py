@@ -136,6 +136,7 @@ class Plugger:
         """A new PF, seen by its host when this returns. Raises OperatorError and leaves nothing behind."""
         self.limits.check_hotplug(request.max_queues, request.legacy, len(self._plugged()), request.num_msix or 0)
         plan = self._plan(request)
+        self._warn_of_twins(plan)
         host = await self.hosts.choose(request.host, transitional=request.legacy)
         device = await self.life.create(plan)
         try:
@@ -147,6 +148,14 @@ class Plugger:
         if place is not None:
             await self._settle_in(device, place)
         return self._reply(device)
+
+    def _warn_of_twins(self, plan: Blueprint) -> None:
+        twins = [d.name for d in self.life.devices.values() if d.function.state.config.mac == plan.config.mac]
+        if twins:
+            mac = identity.mac_text(plan.config.mac)
+            log.warning(
+                "%s gets the MAC address %s, which %s has: the switch will confuse them", plan.vuid, mac, twins[0]
+            )
 
     def _plugged(self) -> list[Device]:
         return [d for d in self.life.devices.values() if d.record.kind == "hotplug PF"]

@@ -22,6 +22,9 @@ from softdpu.firmware import Firmware
 from softdpu.firmware.rules import scalable_function_shortage
 
 log = logging.getLogger("softdpu")
+REST = (
+    0.5  # seconds between the end of a datapath and a fresh start, so that one that cannot live is not started in a row
+)
 
 
 class Assembly:
@@ -93,7 +96,7 @@ class Assembly:
         """It never ends by itself while a controller is there. A fresh controller makes everything anew."""
         log.error("the datapath has gone: everything starts afresh; a guest that used a device must be restarted.")
         self.life.link = None
-        self.leave("restart")
+        asyncio.get_running_loop().call_later(REST, self.leave, "restart")
 
     def _master_changed(self, name: str, enslaved: bool) -> None:
         self._later(self.life.set_fabric(name, on=not enslaved))

@@ -146,7 +146,11 @@ impl Rig {
 
     /// The causes of the faults since the last call.
     pub fn faults(&mut self) -> Vec<String> {
-        let fault = |notice| if let Notice::Fault { cause, .. } = notice { Some(cause) } else { None };
+        let fault = |notice| {
+            let Notice::Fault { queue, cause, .. } = notice else { return None };
+            let comma = if cause.starts_with("descriptor ") { "," } else { ":" };
+            Some(format!("queue {queue}{comma} {cause}"))
+        };
         self.notices.take().into_iter().filter_map(fault).collect()
     }
 
