@@ -9,6 +9,7 @@ mod datapath {
     pub mod counters;
     pub mod interrupt;
     pub mod memory;
+    pub mod offload;
     pub mod port;
     pub mod ring;
     pub mod switch;
@@ -17,7 +18,7 @@ mod datapath {
     pub mod worker;
 }
 
-use datapath::{counters, interrupt, memory, port, ring, switch, testing, worker};
+use datapath::{counters, interrupt, memory, offload, port, ring, switch, testing, worker};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;

@@ -7,6 +7,7 @@ mod counters;
 mod interrupt;
 mod journal;
 mod memory;
+mod offload;
 mod port;
 mod pump;
 mod ring;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use crate::port::TUNSETOFFLOAD;
 use libc::{c_int, c_long, c_void, siginfo_t};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
@@ -91,7 +92,7 @@ fn program() -> io::Result<BpfProgram> {
     // No memory ever becomes code.
     rules.insert(libc::SYS_mmap, vec![rule(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)?]);
     rules.insert(libc::SYS_mprotect, vec![rule(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)?]);
-    rules.insert(libc::SYS_ioctl, vec![rule(1, SeccompCmpOp::Eq, libc::FIONBIO)?]);
+    rules.insert(libc::SYS_ioctl, vec![rule(1, SeccompCmpOp::Eq, libc::FIONBIO)?, rule(1, SeccompCmpOp::Eq, TUNSETOFFLOAD)?]);
     // Signals to this process alone: abort() sends one.
     rules.insert(libc::SYS_tgkill, vec![rule(0, SeccompCmpOp::Eq, std::process::id().into())?]);
     let arch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;

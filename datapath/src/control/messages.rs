@@ -147,6 +147,12 @@ pub struct SetFrameLimit {
     pub octets: u64,
 }
 
+/// Stateless offloads in force: feature bits CSUM, GUEST_CSUM, GUEST_TSO4/6, GUEST_ECN, HOST_TSO4/6, HOST_ECN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetOffloads {
+    pub features: u64,
+}
+
 /// The driver notified a queue by way of the controller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kick {
@@ -287,6 +293,7 @@ pub enum AnyEffect {
     SetLink(SetLink),
     SetFabric(SetFabric),
     SetFrameLimit(SetFrameLimit),
+    SetOffloads(SetOffloads),
     Kick(Kick),
 }
 

@@ -2,7 +2,7 @@
 
 mod tap;
 
-pub use tap::{LONGEST, Outcome, Tap};
+pub use tap::{LONGEST, Outcome, TUNSETOFFLOAD, Tap};
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,18 @@
-//! A tap with a virtio-net header of 12 bytes and no offloads, not blocking: a function's representor. Frames go between
-//! its queue in the kernel and guest memory by one system call each, with no copy of ours between.
+//! A tap with a virtio-net header of 12 bytes, not blocking: a function's representor. Frames go between its queue in the
+//! kernel and guest memory by one system call each, with no copy of ours between; those of 64 KB that are still to be cut
+//! into segments go whole.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::memory::{MOST_PIECES, Sink, Source, gather, scatter};
+use crate::offload::Header;
 use crate::ring::Payload;
 use crate::switch::Loss;
 
 const HEADER: usize = 12;
+/// linux/if_tun.h: which frames the kernel may leave to be finished by whoever reads the tap.
+pub const TUNSETOFFLOAD: libc::Ioctl = 0x4004_54d0;
 /// Beyond the longest frame that a tap gives.
 pub const LONGEST: usize = 68 * 1024;
 
@@ -20,8 +24,10 @@ pub struct Tap {
 /// What a read came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A frame of `len` bytes, the first `placed` of them in the places given and the others in `rest`.
+    /// A frame of `len` bytes, the first `placed` of them in the places given and the others in `rest`. Its header has
+    /// not been checked against it.
     Frame {
+        header: Header,
         len: usize,
         placed: usize,
     },
@@ -37,12 +43,24 @@ impl Tap {
         Tap { fd, gone: false }
     }
 
-    /// Sends a frame out of the representor. An inner None is a place that was not memory any more.
-    pub fn send(&mut self, frame: &Payload<'_, '_>) -> Result<(), Option<Loss>> {
+    /// What the kernel may leave undone in frames that are received from now on; those in its queue stay as they are.
+    pub fn set_offloads(&mut self, flags: u32) -> io::Result<()> {
+        if self.gone {
+            return Ok(());
+        }
+        // SAFETY: this request takes a number.
+        match unsafe { libc::ioctl(self.fd.as_raw_fd(), TUNSETOFFLOAD, libc::c_ulong::from(flags)) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Sends a frame out of the representor; the kernel finishes it where that is needed. An inner None is a place that was not memory any more.
+    pub fn send(&mut self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {
         if self.gone {
             return Err(Some(Loss::RepresentorDown));
         }
-        let header = [0; HEADER];
+        let header = header.bytes(0);
         let mut pieces = Vec::with_capacity(4);
         pieces.push(Source::from(&header[..]));
         pieces.extend(frame.pieces());
@@ -65,7 +83,10 @@ impl Tap {
         let room: usize = pieces[1..].iter().map(Sink::len).sum();
         pieces.push(Sink::from(rest));
         match scatter(self.fd.as_fd(), &pieces) {
-            Ok(n) if n > HEADER => Outcome::Frame { len: n - HEADER, placed: room.min(n - HEADER) },
+            Ok(n) if n > HEADER => {
+                let [offloads @ .., _, _] = header;
+                Outcome::Frame { header: Header::new(offloads), len: n - HEADER, placed: room.min(n - HEADER) }
+            }
             Ok(_) => Outcome::Empty,
             Err(error) => match error.raw_os_error() {
                 Some(libc::EAGAIN | libc::EINTR) => Outcome::Empty,
@@ -82,6 +103,7 @@ impl Tap {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => Some(Loss::RepresentorBusy),
             Some(libc::EFAULT) => None,
+            Some(libc::EINVAL) => Some(Loss::BadHeader),
             Some(libc::EBADFD) => {
                 self.gone = true;
                 Some(Loss::RepresentorDown)

@@ -6,12 +6,17 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use super::{LONGEST, Outcome, Tap};
 use crate::memory::{Sink, Source};
+use crate::offload::Header;
 use crate::ring::Payload;
 use crate::switch::Loss;
 
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 const TUNSETVNETHDRSZ: libc::c_ulong = 0x4004_54d8;
 const NAME: &CStr = c"probe0";
+
+fn read(len: usize, placed: usize) -> Outcome {
+    Outcome::Frame { header: Header::default(), len, placed }
+}
 
 /// A tap that is up, and a packet socket at its end in the kernel.
 struct Link {
@@ -97,7 +102,7 @@ fn frame(len: usize) -> Vec<u8> {
 
 fn send(tap: &mut Tap, bytes: &[u8], cuts: usize) -> Result<(), Option<Loss>> {
     let pieces: Vec<Source> = bytes.chunks(cuts).map(Source::from).collect();
-    tap.send(&Payload::new(&pieces, bytes.len(), 0))
+    tap.send(&Payload::new(&pieces, bytes.len(), 0), &Header::default())
 }
 
 #[test]
@@ -119,9 +124,9 @@ fn a_frame_received_fills_the_places_and_then_the_rest() {
         rustix::io::write(&link.packets, &frame(60)).unwrap();
         let (mut a, mut b, mut rest) = ([0; 100], [0; 300], vec![0; LONGEST]);
         let places = [Sink::from(&mut a[..]), Sink::from(&mut b[..])];
-        assert_eq!(link.tap.receive(places.into_iter(), &mut rest), Outcome::Frame { len: 1000, placed: 400 });
+        assert_eq!(link.tap.receive(places.into_iter(), &mut rest), read(1000, 400));
         assert_eq!([&a[..], &b[..], &rest[..600]].concat(), frame(1000));
-        assert_eq!(link.tap.receive(places_of(&mut a), &mut rest), Outcome::Frame { len: 60, placed: 60 });
+        assert_eq!(link.tap.receive(places_of(&mut a), &mut rest), read(60, 60));
         assert_eq!(link.tap.receive(places_of(&mut a), &mut rest), Outcome::Empty);
     });
 }

@@ -4,6 +4,7 @@ use super::function::{Function, Peer};
 use super::requests::Purpose;
 use super::world::World;
 use crate::control::messages::{self, AnyEffect};
+use crate::offload::Offloads;
 use crate::worker::orders::{Filter, FunctionId, Order, QueueSetup, Role};
 
 impl Function {
@@ -60,6 +61,7 @@ impl Function {
         self.stop_all(world);
         self.lines.reset();
         world.worker.send(Order::SetPairs { function: self.id, pairs: 1 });
+        world.worker.send(Order::SetOffloads { function: self.id, offloads: Offloads::default() });
     }
 
     /// After this no worker touches a queue, and nothing that one had to say comes up any more.
@@ -81,6 +83,7 @@ fn order(function: FunctionId, effect: AnyEffect) -> Result<Order, String> {
         AnyEffect::SetLink(set) => Order::SetLink { function, up: set.up },
         AnyEffect::SetFabric(set) => Order::SetFabric { function, on: set.on },
         AnyEffect::SetFrameLimit(set) => Order::SetFrameLimit { function, octets: number(set.octets)? },
+        AnyEffect::SetOffloads(set) => Order::SetOffloads { function, offloads: Offloads(set.features) },
         other => return Err(format!("{other:?} is not for the worker")),
     })
 }

@@ -5,16 +5,27 @@ use super::batch::{Batch, Payload, pour};
 use super::fault::{Breach, Fault};
 use super::split::Split;
 use crate::memory::{Sink, Source, Table};
+use crate::offload::Header;
 use crate::worker::orders::QueueSetup;
 
 /// Longest header: struct virtio_net_hdr_v1.
 const HEADER: usize = 12;
+/// That of a frame with nothing left undone, in one buffer (§5.1.6.4).
+const PLAIN: [u8; HEADER] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+/// Buffers of 1526 bytes, the least that a driver of mergeable ones should post (§5.1.6.3.1), that hold the longest frame.
+const BUFFERS_OF_LONGEST: usize = 43;
+/// How often a driver that posts nothing more is waited for.
+const PATIENCE: u8 = 32;
 
 pub struct Receive {
     ring: Split,
     header: usize,
     mergeable: bool,
     pub vector: u16,
+    /// The most buffers that were there at a time.
+    fullest: usize,
+    /// How often in a row the driver was found to have too few, and the index that it had reached.
+    starved: (u8, u16),
 }
 
 /// Buffers that were reserved; the first `taken` of them are filled.
@@ -28,7 +39,38 @@ pub struct Room<'m> {
 impl Receive {
     pub fn new(setup: &QueueSetup, table: &Table) -> Result<Receive, Fault> {
         let ring = Split::new(setup, table)?;
-        Ok(Receive { ring, header: setup.header.min(HEADER), mergeable: setup.mergeable, vector: setup.vector })
+        Ok(Receive {
+            ring,
+            header: setup.header.min(HEADER),
+            mergeable: setup.mergeable,
+            vector: setup.vector,
+            fullest: 0,
+            starved: (0, 0),
+        })
+    }
+
+    /// Buffers that are there, and not reserved.
+    pub fn outstanding(&mut self) -> usize {
+        self.ring.waiting();
+        usize::from(self.ring.outstanding())
+    }
+
+    /// How many buffers to wait for before a frame of unknown length is fetched, which may be one to be cut into `segments`
+    /// later. A driver that never posts that many is not waited for in vain.
+    pub fn enough_for_any(&mut self, segments: bool) -> usize {
+        self.fullest = self.fullest.max(self.outstanding());
+        if segments && self.mergeable { BUFFERS_OF_LONGEST.min(self.fullest).max(1) } else { 1 }
+    }
+
+    /// There are too few buffers: asks for a notification of the next one. True if more are there already.
+    pub fn starve(&mut self) -> bool {
+        let more = self.ring.arm_beyond();
+        let (times, seen) = self.starved;
+        self.starved = if seen == self.ring.seen() { (times.saturating_add(1), seen) } else { (0, self.ring.seen()) };
+        if self.starved.0 >= PATIENCE {
+            self.fullest = 0;
+        }
+        more
     }
 
     /// Looks ahead until `n` buffers are there, or all that the driver posted; returns how many.
@@ -44,9 +86,15 @@ impl Receive {
         room.free()
     }
 
-    /// Copies a frame into the next buffers. False if they do not suffice; then none is used.
+    /// Copies a frame into the next buffers, after a header. False if they do not suffice; then none is used.
     #[inline(always)]
-    pub fn fill<'m>(&mut self, table: &'m Table, room: &mut Room<'m>, frame: &Payload<'_, '_>) -> bool {
+    pub fn fill<'m>(
+        &mut self,
+        table: &'m Table,
+        room: &mut Room<'m>,
+        frame: &Payload<'_, '_>,
+        header: &Header,
+    ) -> bool {
         if room.free() == 0 {
             self.reserve(table, 1, room);
         }
@@ -54,22 +102,32 @@ impl Receive {
         let (id, need) = (chain.id, self.header + frame.len);
         if let ([place, ..], Some(source)) = (room.batch.pieces(chain), frame.single()) {
             if place.len() >= need {
-                place.copy_from(Source::from(&header(1)[..self.header]));
+                if header.plain() {
+                    place.copy_from(Source::from(&PLAIN[..self.header]));
+                } else {
+                    place.copy_from(Source::from(&header.bytes(1)[..self.header]));
+                }
                 place.after(self.header).copy_from(source);
                 room.taken += 1;
                 self.ring.put(id, need as u32);
                 return true;
             }
         }
-        self.fill_scattered(table, room, frame)
+        self.fill_scattered(table, room, frame, header)
     }
 
     /// The way for frames or buffers in pieces, and for frames that take several buffers.
     #[inline(never)]
-    fn fill_scattered<'m>(&mut self, table: &'m Table, room: &mut Room<'m>, frame: &Payload<'_, '_>) -> bool {
+    fn fill_scattered<'m>(
+        &mut self,
+        table: &'m Table,
+        room: &mut Room<'m>,
+        frame: &Payload<'_, '_>,
+        header: &Header,
+    ) -> bool {
         let need = self.header + frame.len;
         let Some(count) = self.enough(table, room, need) else { return false };
-        let header = header(count as u16);
+        let header = header.bytes(count as u16);
         let from = std::iter::once(Source::from(&header[..self.header])).chain(frame.pieces());
         pour(from, room.pieces(count));
         self.take(room, count, need);
@@ -110,8 +168,8 @@ impl Receive {
     }
 
     /// Writes the header of a frame that lies in the next `count` buffers already.
-    pub fn write_header(&self, room: &Room<'_>, count: usize) {
-        let header = header(count as u16);
+    pub fn write_header(&self, room: &Room<'_>, count: usize, header: &Header) {
+        let header = header.bytes(count as u16);
         pour([Source::from(&header[..self.header])], room.pieces(count));
     }
 
@@ -159,12 +217,4 @@ impl<'m> Room<'m> {
     pub fn recycle<'n>(self) -> Room<'n> {
         Room { batch: self.batch.recycle(), taken: 0, fault: None }
     }
-}
-
-/// The header of a received frame in `count` buffers: no offloads (§5.1.6.4). The legacy one lacks the last two bytes.
-#[inline(always)]
-fn header(count: u16) -> [u8; HEADER] {
-    let mut header = [0; HEADER];
-    header[10..].copy_from_slice(&count.to_le_bytes());
-    header
 }

@@ -188,6 +188,24 @@ impl Split {
         self.waiting()
     }
 
+    /// As `arm`, but for chains beyond those that are there already. True if there are such.
+    pub fn arm_beyond(&mut self) -> bool {
+        let next = std::mem::replace(&mut self.next, self.seen);
+        let more = self.arm();
+        self.next = next;
+        more
+    }
+
+    /// How many chains are known to be there.
+    pub fn outstanding(&self) -> u16 {
+        self.seen.wrapping_sub(self.next)
+    }
+
+    /// The driver's index as it was last read.
+    pub fn seen(&self) -> u16 {
+        self.seen
+    }
+
     /// Whether chains are there.
     pub fn waiting(&mut self) -> bool {
         if self.seen == self.next {

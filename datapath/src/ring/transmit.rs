@@ -4,6 +4,7 @@ use super::batch::{Batch, Chain, Payload};
 use super::fault::Fault;
 use super::split::Split;
 use crate::memory::{Source, Table};
+use crate::offload::{Header, Offloads};
 use crate::worker::orders::QueueSetup;
 
 pub struct Transmit {
@@ -23,10 +24,15 @@ impl Transmit {
         self.ring.pop(table, most, batch)
     }
 
-    /// A chain without its virtio-net header, or None if the header is cut short or asks for an offload, of which none is
-    /// offered.
+    /// A chain without its virtio-net header, and what that header comes to; None if it is cut short, contradicts the frame,
+    /// or asks for what it `may` not.
     #[inline(always)]
-    pub fn payload<'b, 'm>(&self, batch: &'b Batch<Source<'m>>, chain: &Chain) -> Option<Payload<'b, 'm>> {
+    pub fn payload<'b, 'm>(
+        &self,
+        batch: &'b Batch<Source<'m>>,
+        chain: &Chain,
+        may: Offloads,
+    ) -> Option<(Payload<'b, 'm>, Header)> {
         let pieces = batch.pieces(chain);
         // flags and gso_type are the first two bytes, whatever the length of the header
         let asked = match pieces.first().and_then(|piece| piece.u16(0)) {
@@ -37,7 +43,25 @@ impl Transmit {
                 u16::from_le_bytes(bytes)
             }
         };
-        (chain.len >= self.header && asked == 0).then(|| Payload::new(pieces, chain.len, self.header))
+        if chain.len < self.header {
+            return None;
+        }
+        let payload = Payload::new(pieces, chain.len, self.header);
+        let header = if asked == 0 { Header::default() } else { self.asked(pieces, chain, may, &payload)? };
+        Some((payload, header))
+    }
+
+    #[inline(never)]
+    fn asked(
+        &self,
+        pieces: &[Source<'_>],
+        chain: &Chain,
+        may: Offloads,
+        payload: &Payload<'_, '_>,
+    ) -> Option<Header> {
+        let mut bytes = [0; 10];
+        Payload::new(pieces, chain.len, 0).read(&mut bytes);
+        Header::new(bytes).transmitted(may, payload)
     }
 
     /// The frame has gone where it goes; its buffers are the driver's again after `flush`.

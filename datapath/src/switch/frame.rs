@@ -1,5 +1,6 @@
 //! What the switch reads of an Ethernet frame.
 
+use crate::offload::Header;
 use crate::ring::Payload;
 
 /// Shortest frame: an Ethernet header.
@@ -14,6 +15,8 @@ pub struct Mac(u64);
 #[derive(Clone, Copy)]
 pub struct Frame<'b, 'm> {
     pub payload: Payload<'b, 'm>,
+    /// What its sender left undone.
+    pub header: Header,
     pub destination: Mac,
     pub source: Mac,
     /// EtherType and the two bytes after it, as they lie in memory.
@@ -49,7 +52,7 @@ impl Mac {
 impl<'b, 'm> Frame<'b, 'm> {
     /// None when it is shorter than an Ethernet header.
     #[inline(always)]
-    pub fn new(payload: Payload<'b, 'm>) -> Option<Self> {
+    pub fn new(payload: Payload<'b, 'm>, header: Header) -> Option<Self> {
         let whole = payload.single().and_then(|piece| Some([piece.u64(0)?, piece.u64(8)?]));
         let [low, high] = match whole {
             Some(words) if payload.len >= LOOKED_AT => words,
@@ -57,6 +60,7 @@ impl<'b, 'm> Frame<'b, 'm> {
         };
         Some(Frame {
             payload,
+            header,
             destination: Mac(low & Mac::MASK),
             source: Mac(low >> 48 | (high & 0xffff_ffff) << 16),
             tag: ((high >> 32) as u32).to_le_bytes(),
@@ -65,6 +69,12 @@ impl<'b, 'm> Frame<'b, 'm> {
 
     pub fn len(&self) -> usize {
         self.payload.len
+    }
+
+    /// Its length on a wire, where it is cut into segments.
+    #[inline(always)]
+    pub fn longest(&self) -> usize {
+        self.header.longest(self.payload.len)
     }
 
     /// The VLAN that an 802.1Q tag names.

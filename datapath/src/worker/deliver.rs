@@ -6,6 +6,9 @@ use super::doorbells::bits;
 use super::fabric::Scratch;
 use super::forward::Frames;
 use super::function::{Function, Queue, Slot, conclude};
+use crate::memory::Table;
+use crate::offload::{Header, finish};
+use crate::ring::{Payload, Receive, Room};
 use crate::switch::{Loss, Tally};
 
 /// Delivers the frames of `group` (bits) that the port and its filter let pass; the others are counted, each once. The
@@ -43,7 +46,7 @@ fn pass(to: &Function, frames: &Frames<'_, '_>, group: u64) -> u64 {
     let mut passed = group;
     for place in bits(group) {
         let Some(frame) = &frames[place] else { continue };
-        let refusal = if frame.len() > to.frame_limit { Some(Loss::TooLong) } else { to.rules.refusal(frame) };
+        let refusal = if frame.longest() > to.frame_limit { Some(Loss::TooLong) } else { to.rules.refusal(frame) };
         if let Some(loss) = refusal {
             loss.count(&to.counters, 1);
             passed &= !(1 << place);
@@ -54,7 +57,7 @@ fn pass(to: &Function, frames: &Frames<'_, '_>, group: u64) -> u64 {
 
 #[inline]
 fn fill(to: &mut Function, queue: u16, frames: &Frames<'_, '_>, group: u64, scratch: &mut Scratch) -> u64 {
-    let Function { id, lines, counters, memory, queues, .. } = to;
+    let Function { id, lines, counters, memory, queues, offloads, .. } = to;
     let Some(Slot::Running(Queue::Receive(ring))) = queues.get_mut(usize::from(queue)) else {
         Loss::NotReady.count(counters, u64::from(group.count_ones()));
         return 0;
@@ -65,10 +68,15 @@ fn fill(to: &mut Function, queue: u16, frames: &Frames<'_, '_>, group: u64, scra
     let mut tally = Tally::default();
     let mut delivered = 0;
     for place in bits(group) {
-        if let Some(frame) = frames[place].as_ref().filter(|frame| ring.fill(memory, &mut room, &frame.payload)) {
-            tally.add(frame.len());
-            delivered |= 1 << place;
-        }
+        let Some(frame) = &frames[place] else { continue };
+        let whole = match offloads.taken(frame.header) {
+            Some(header) => put(ring, memory, &mut room, &frame.payload, &header, &mut tally),
+            None => {
+                let n = frame.payload.read(&mut scratch.unfinished);
+                finished(ring, memory, &mut room, &mut scratch.unfinished[..n], &frame.header, &mut tally)
+            }
+        };
+        delivered |= u64::from(whole) << place;
     }
     Loss::NoBuffer.count(counters, u64::from((group & !delivered).count_ones()));
     tally.count(&counters.queue(queue));
@@ -77,4 +85,34 @@ fn fill(to: &mut Function, queue: u16, frames: &Frames<'_, '_>, group: u64, scra
     scratch.faults.extend(fault.map(|fault| (*id, fault)));
     scratch.room = room.recycle();
     delivered
+}
+
+#[inline(always)]
+fn put<'m>(
+    ring: &mut Receive,
+    memory: &'m Table,
+    room: &mut Room<'m>,
+    payload: &Payload<'_, '_>,
+    header: &Header,
+    tally: &mut Tally,
+) -> bool {
+    let filled = ring.fill(memory, room, payload, header);
+    if filled {
+        tally.add(payload.len);
+    }
+    filled
+}
+
+/// Finishes a frame for a receiver who cannot. Each segment counts as a frame of its queue; the frame is delivered when all
+/// of them are.
+#[inline(never)]
+pub fn finished<'m>(
+    ring: &mut Receive,
+    memory: &'m Table,
+    room: &mut Room<'m>,
+    copy: &mut [u8],
+    header: &Header,
+    tally: &mut Tally,
+) -> bool {
+    finish(header, copy, |payload| put(ring, memory, room, payload, &Header::default(), tally))
 }

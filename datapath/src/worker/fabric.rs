@@ -23,6 +23,8 @@ pub struct Scratch {
     pub sources: Batch<Source<'static>>,
     pub room: Room<'static>,
     pub frame: Vec<u8>,
+    /// A frame that has to be finished for its receiver.
+    pub unfinished: Vec<u8>,
     pub faults: Vec<(FunctionId, Fault)>,
 }
 
@@ -56,6 +58,12 @@ impl Fabric {
 
 impl Scratch {
     pub fn new() -> Scratch {
-        Scratch { sources: Batch::default(), room: Room::default(), frame: vec![0; LONGEST], faults: Vec::new() }
+        Scratch {
+            sources: Batch::default(),
+            room: Room::default(),
+            frame: vec![0; LONGEST],
+            unfinished: vec![0; LONGEST],
+            faults: Vec::new(),
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::fabric::{Fabric, Scratch};
 use super::function::{Function, Queue, Slot, conclude};
 use crate::counters::{Function as Counter, FunctionCounters};
 use crate::memory::Source;
+use crate::offload::Offloads;
 use crate::port::Tap;
 use crate::ring::{BATCH, Batch, Breach, Chain, Fault, Transmit};
 use crate::switch::{Frame, Loss, Tally};
@@ -34,7 +35,7 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
     #[cfg(test)]
     assert!(!from.panics, "a test asked for it");
     let Function {
-        id, lines, counters, memory, queues, tap, steering, pairs, link, fabric: member, frame_limit, ..
+        id, lines, counters, memory, queues, tap, steering, pairs, link, fabric: member, frame_limit, offloads, ..
     } = from;
     let Some(Slot::Running(Queue::Transmit(ring))) = queues.get_mut(usize::from(queue)) else { return Ok(0) };
     let mut batch = take(&mut scratch.sources).recycle();
@@ -42,7 +43,7 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
     let count = batch.chains.len();
     if count > 0 {
         prefetch(&batch);
-        let frames = admit(ring, &batch, counters, queue);
+        let frames = admit(ring, &batch, *offloads, counters, queue);
         if *pairs > 1 {
             frames.iter().flatten().for_each(|frame| steering.transmitted(frame, queue / 2));
         }
@@ -75,13 +76,14 @@ fn prefetch(batch: &Batch<Source<'_>>) {
 fn admit<'b, 'm>(
     ring: &Transmit,
     batch: &'b Batch<Source<'m>>,
+    may: Offloads,
     counters: &FunctionCounters,
     queue: u16,
 ) -> Frames<'b, 'm> {
     let mut frames = [None; BATCH];
     let mut tally = Tally::default();
     for (place, chain) in frames.iter_mut().zip(&batch.chains) {
-        match admitted(ring, batch, chain) {
+        match admitted(ring, batch, chain, may) {
             Ok(frame) => {
                 tally.add(frame.len());
                 *place = Some(frame);
@@ -94,9 +96,14 @@ fn admit<'b, 'm>(
 }
 
 #[inline(always)]
-fn admitted<'b, 'm>(ring: &Transmit, batch: &'b Batch<Source<'m>>, chain: &Chain) -> Result<Frame<'b, 'm>, Loss> {
-    let payload = ring.payload(batch, chain).ok_or(Loss::BadHeader)?;
-    Frame::new(payload).ok_or(Loss::TooShort)
+fn admitted<'b, 'm>(
+    ring: &Transmit,
+    batch: &'b Batch<Source<'m>>,
+    chain: &Chain,
+    may: Offloads,
+) -> Result<Frame<'b, 'm>, Loss> {
+    let (payload, header) = ring.payload(batch, chain, may).ok_or(Loss::BadHeader)?;
+    Frame::new(payload, header).ok_or(Loss::TooShort)
 }
 
 /// The function that the frames come from.
@@ -188,11 +195,11 @@ impl Sender<'_> {
         };
         let (mut sent, mut octets) = (0, 0);
         for frame in bits(group).filter_map(|place| frames[place].as_ref()) {
-            if frame.len() > self.limit {
+            if frame.longest() > self.limit {
                 Loss::TooLong.count(self.counters, 1);
                 continue;
             }
-            match tap.send(&frame.payload) {
+            match tap.send(&frame.payload, &frame.header) {
                 Ok(()) => {
                     sent += 1;
                     octets += frame.len() as u64;

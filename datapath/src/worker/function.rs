@@ -6,6 +6,7 @@ use super::orders::{FunctionId, QueueSetup, Role};
 use crate::counters::{FunctionCounters, QUEUES, Queue as Counter};
 use crate::interrupt::Lines;
 use crate::memory::Table;
+use crate::offload::Offloads;
 use crate::port::{LONGEST, Tap};
 use crate::ring::{Control, Fault, Receive, Split, Transmit};
 use crate::switch::{Rules, Steering};
@@ -26,6 +27,7 @@ pub struct Function {
     pub link: bool,
     pub fabric: bool,
     pub frame_limit: usize,
+    pub offloads: Offloads,
     /// Queues, by bit, and the tap, that are being polled.
     pub polled: u128,
     pub tap_polled: bool,
@@ -64,11 +66,23 @@ impl Function {
             link: true,
             fabric: true,
             frame_limit: LONGEST,
+            offloads: Offloads::default(),
             polled: 0,
             tap_polled: false,
             #[cfg(test)]
             panics: false,
         }
+    }
+
+    /// What driver and device agreed to leave undone; the kernel leaves it undone too, for this receiver.
+    pub fn set_offloads(&mut self, offloads: Offloads) {
+        if self.offloads == offloads {
+            return;
+        }
+        if let Some(Err(error)) = self.tap.as_mut().map(|tap| tap.set_offloads(offloads.tun())) {
+            log::warn!("function {}: the offloads of its representor stay as they were: {error}", self.id);
+        }
+        self.offloads = offloads;
     }
 
     /// The place of a queue, made when it is not there; None beyond the last queue that a function can have.

@@ -51,6 +51,7 @@ impl Engine {
             Order::SetFrameLimit { function, octets } => {
                 self.change(function, |port| port.frame_limit = octets.min(LONGEST));
             }
+            Order::SetOffloads { function, offloads } => self.change(function, |port| port.set_offloads(offloads)),
             Order::Kick { function, queue } => self.doorbell(function, queue),
             Order::Complete { function, queue, ticket, reply } => self.complete(function, queue, ticket, reply),
         }

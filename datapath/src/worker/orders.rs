@@ -8,6 +8,7 @@ use std::sync::mpsc::SyncSender;
 use crate::counters::FunctionCounters;
 use crate::interrupt::Lines;
 use crate::memory::Table;
+use crate::offload::Offloads;
 
 /// 0..1023, chosen by the controller.
 pub type FunctionId = u32;
@@ -105,6 +106,10 @@ pub enum Order {
     SetFrameLimit {
         function: FunctionId,
         octets: usize,
+    },
+    SetOffloads {
+        function: FunctionId,
+        offloads: Offloads,
     },
     Kick {
         function: FunctionId,

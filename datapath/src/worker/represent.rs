@@ -2,13 +2,14 @@
 
 use std::mem::take;
 
-use super::deliver::deliver;
+use super::deliver::{deliver, finished};
 use super::fabric::Scratch;
 use super::function::{Function, Queue, Slot, conclude};
 use crate::counters::{Function as Counter, FunctionCounters};
 use crate::memory::{Sink, Source, Table};
+use crate::offload::{Header, Offloads};
 use crate::port::{Outcome, Tap};
-use crate::ring::{BATCH, Breach, Fault, Payload, Receive, Room, Split, pour};
+use crate::ring::{BATCH, Breach, Fault, Payload, Receive, Room, pour};
 use crate::switch::{Frame, Loss, Rules, Tally};
 
 /// What is to be done about the tap next.
@@ -52,21 +53,32 @@ fn drain(to: &mut Function, loss: Loss, scratch: &mut Scratch) -> Next {
 
 /// One receive queue: the kernel copies each frame into the driver's buffers.
 fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
-    let Function { counters, lines, memory, queues, tap, rules, frame_limit, .. } = to;
+    let Function { counters, lines, memory, queues, tap, rules, frame_limit, offloads, .. } = to;
     let (Some(tap), Some(Slot::Running(Queue::Receive(ring)))) = (tap, queues.first_mut()) else {
         return Ok(Next::Quiet);
     };
     let mut room = take(&mut scratch.room).recycle();
-    let mut reader = Reader { counters, memory, rules, limit: *frame_limit, tap, rest: &mut scratch.frame };
-    let (mut tally, mut next, mut fault) = (Tally::default(), Next::Again, None);
+    let mut reader = Reader {
+        counters,
+        memory,
+        rules,
+        offloads: *offloads,
+        limit: *frame_limit,
+        tap,
+        rest: &mut scratch.frame,
+        unfinished: &mut scratch.unfinished,
+        tally: Tally::default(),
+    };
+    let (mut next, mut fault) = (Next::Again, None);
+    let enough = ring.enough_for_any(offloads.takes_segments());
     ring.reserve(memory, BATCH, &mut room);
     for _ in 0..BATCH {
-        if room.free() == 0 && ring.reserve(memory, 1, &mut room) == 0 {
+        if room.free() < enough && ring.reserve(memory, enough, &mut room) < enough {
             next = Next::Starved;
             break;
         }
         match reader.read(ring, &mut room) {
-            Read::Delivered(len) => tally.add(len),
+            Read::Delivered => {}
             Read::Lost(loss) => loss.count(counters, 1),
             Read::Nothing => {
                 next = Next::Quiet;
@@ -78,18 +90,18 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
             }
         }
     }
-    tally.count(&counters.queue(0));
+    reader.tally.count(&counters.queue(0));
     let (count, interrupt, broken) = ring.flush(&mut room);
     conclude(lines, counters, 0, ring.vector, (count, interrupt));
     scratch.room = room.recycle();
     if let Some(fault) = broken.or(fault) {
         return Err(fault);
     }
-    Ok(if next == Next::Starved && ring.ring().arm() { Next::Again } else { next })
+    Ok(if next == Next::Starved && ring.starve() { Next::Again } else { next })
 }
 
 enum Read {
-    Delivered(usize),
+    Delivered,
     Lost(Loss),
     Nothing,
     BadMemory,
@@ -99,43 +111,71 @@ struct Reader<'a> {
     counters: &'a FunctionCounters,
     memory: &'a Table,
     rules: &'a Rules,
+    offloads: Offloads,
     limit: usize,
     tap: &'a mut Tap,
     rest: &'a mut [u8],
+    unfinished: &'a mut [u8],
+    tally: Tally,
 }
 
 impl<'m> Reader<'m> {
     /// Reads a frame into the next buffer. What does not fit comes by way of `rest`, and so into further buffers.
     fn read(&mut self, ring: &mut Receive, room: &mut Room<'m>) -> Read {
-        let (len, placed) = match self.tap.receive(beyond(room.pieces(1), ring.header()), self.rest) {
-            Outcome::Frame { len, placed } => (len, placed),
+        let (header, len, placed) = match self.tap.receive(beyond(room.pieces(1), ring.header()), self.rest) {
+            Outcome::Frame { header, len, placed } => (header, len, placed),
             Outcome::Empty | Outcome::Gone => return Read::Nothing,
             Outcome::BadMemory => return Read::BadMemory,
         };
         arrived(self.counters, 1, len as u64);
         let rest = &self.rest[..len - placed];
-        if let Some(loss) = self.refusal(room, ring.header(), len, rest) {
-            return Read::Lost(loss);
-        }
+        let header = match self.admitted(room, ring.header(), header, len, rest) {
+            Ok(header) => header,
+            Err(loss) => return Read::Lost(loss),
+        };
+        let Some(header) = self.offloads.taken(header) else { return self.finish(ring, room, header, len, placed) };
         let Some(count) = ring.enough(self.memory, room, ring.header() + len) else {
             return Read::Lost(Loss::NoBuffer);
         };
         pour([Source::from(rest)], beyond(room.pieces(count), ring.header() + placed));
-        ring.write_header(room, count);
+        ring.write_header(room, count, &header);
         ring.take(room, count, ring.header() + len);
-        Read::Delivered(len)
+        self.tally.add(len);
+        Read::Delivered
+    }
+
+    /// The kernel left undone what the driver cannot take: it could when the kernel put the frame into its queue.
+    fn finish(&mut self, ring: &mut Receive, room: &mut Room<'m>, header: Header, len: usize, placed: usize) -> Read {
+        let rest = Source::from(&self.rest[..len - placed]);
+        let begin = beyond(room.pieces(1), ring.header()).map(|sink| sink.source());
+        let copy = &mut self.unfinished[..len];
+        let n = pour(begin, [Sink::from(&mut copy[..placed])]);
+        pour([rest], [Sink::from(&mut copy[n..])]);
+        match finished(ring, self.memory, room, copy, &header, &mut self.tally) {
+            true => Read::Delivered,
+            false => Read::Lost(Loss::NoBuffer),
+        }
     }
 
     /// Looks at the frame where it lies: the buffer is not the driver's until it is put on the used ring.
-    fn refusal(&self, room: &Room<'m>, header: usize, len: usize, rest: &[u8]) -> Option<Loss> {
-        let mut bytes = [0; 64];
-        let placed = beyond(room.pieces(1), header).map(|sink| sink.source());
-        let n = pour(placed.chain([Source::from(rest)]), [Sink::from(&mut bytes[..len.min(64)])]);
+    fn admitted(
+        &self,
+        room: &Room<'m>,
+        skip: usize,
+        header: Header,
+        len: usize,
+        rest: &[u8],
+    ) -> Result<Header, Loss> {
+        let mut bytes = [0; 256];
+        let looked_at = len.min(if header.plain() { 64 } else { bytes.len() });
+        let placed = beyond(room.pieces(1), skip).map(|sink| sink.source());
+        let n = pour(placed.chain([Source::from(rest)]), [Sink::from(&mut bytes[..looked_at])]);
         let pieces = [Source::from(&bytes[..n])];
-        match Frame::new(Payload::new(&pieces, n, 0)) {
-            None => Some(Loss::TooShort),
-            Some(_) if len > self.limit => Some(Loss::TooLong),
-            Some(frame) => self.rules.refusal(&frame),
+        let frame = arrival(Payload::new(&pieces, len, 0), header)?;
+        match self.rules.refusal(&frame) {
+            _ if frame.longest() > self.limit => Err(Loss::TooLong),
+            Some(loss) => Err(loss),
+            None => Ok(frame.header),
         }
     }
 }
@@ -149,9 +189,9 @@ fn spread(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
         let Some(tap) = &mut to.tap else { return Ok(Next::Quiet) };
         let mut bytes = take(&mut scratch.frame);
         let outcome = tap.receive(std::iter::empty(), &mut bytes);
-        if let Outcome::Frame { len, .. } = outcome {
+        if let Outcome::Frame { header, len, .. } = outcome {
             arrived(&to.counters, 1, len as u64);
-            offer(to, &bytes[..len], scratch);
+            offer(to, &bytes[..len], header, scratch);
         }
         scratch.frame = bytes;
         if !matches!(outcome, Outcome::Frame { .. }) {
@@ -161,23 +201,35 @@ fn spread(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
     Ok(Next::Again)
 }
 
-fn offer(to: &mut Function, bytes: &[u8], scratch: &mut Scratch) {
+fn offer(to: &mut Function, bytes: &[u8], header: Header, scratch: &mut Scratch) {
     let pieces = [Source::from(bytes)];
     let mut frames = [None; BATCH];
-    frames[0] = Frame::new(Payload::new(&pieces, bytes.len(), 0));
-    if frames[0].is_some() {
-        deliver(to, &frames, 1, scratch);
-    } else {
-        Loss::TooShort.count(&to.counters, 1);
+    match arrival(Payload::new(&pieces, bytes.len(), 0), header) {
+        Ok(frame) => {
+            frames[0] = Some(frame);
+            deliver(to, &frames, 1, scratch);
+        }
+        Err(loss) => loss.count(&to.counters, 1),
     }
 }
 
-/// Whether the queues in use have no buffer at all; they are armed then.
+/// A frame from the kernel, with what its header comes to.
+fn arrival<'b, 'm>(payload: Payload<'b, 'm>, header: Header) -> Result<Frame<'b, 'm>, Loss> {
+    let header = header.represented(&payload).ok_or(Loss::BadHeader)?;
+    Frame::new(payload, header).ok_or(Loss::TooShort)
+}
+
+/// Whether no queue in use has buffers for any frame that may come; they are armed then.
 fn starved(to: &mut Function) -> bool {
-    let mut some = |look: fn(&mut Split) -> bool| {
-        (0..to.pairs).any(|pair| to.running(2 * pair).is_some_and(|queue| look(queue.ring())))
+    let segments = to.offloads.takes_segments();
+    let mut some = |look: &dyn Fn(&mut Receive) -> bool| {
+        (0..to.pairs).any(|pair| match to.running(2 * pair) {
+            Some(Queue::Receive(ring)) => look(ring),
+            _ => false,
+        })
     };
-    !some(Split::waiting) && !some(Split::arm)
+    let roomy = |ring: &mut Receive| ring.outstanding() >= ring.enough_for_any(segments);
+    !some(&roomy) && !some(&Receive::starve)
 }
 
 /// What of the places lies after the first `skip` bytes.

@@ -1,0 +1,12 @@
+//! Checksum and segmentation that a driver left undone (virtio 1.3 §5.1.6.2, §5.1.6.4): what its header asks for, who may
+//! ask and who can take it, and the work itself for a receiver who cannot.
+
+mod checksum;
+mod finish;
+mod header;
+mod layout;
+#[cfg(test)]
+mod tests;
+
+pub use finish::finish;
+pub use header::{Header, Offloads};
