@@ -7,7 +7,7 @@ from softdpu.net.filters import TABLE
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.spec.virtio_pci import NEEDS_RESET
-from softdpu.virtio.effects import SetFilter, SetPairs
+from softdpu.virtio.effects import SetFilter, SetOffloads, SetPairs
 from softdpu.virtio.outcome import NOTHING, Effects
 from tests.virtio.drivers import MAC, Legacy, Modern, make, of_type
 
@@ -151,9 +151,57 @@ def test_pairs_that_are_not_there(function: Function, data: bytes) -> None:
     assert send(function, bytes([n.CTRL_MQ, n.CTRL_MQ_VQ_PAIRS_SET]), data) == (ERR, NOTHING)
 
 
-@pytest.mark.parametrize("head", [b"", b"\0", b"\x05\0", b"\xff\xff", b"\0\6", b"\1\2", b"\2\2", b"\3\1", b"\4\1"])
+@pytest.mark.parametrize("head", [b"", b"\0", b"\x06\0", b"\xff\xff", b"\5\1", b"\0\6", b"\1\2", b"\2\2", b"\3\1", b"\4\1"])
 def test_unknown_commands(function: Function, head: bytes) -> None:
     assert send(function, head, bytes(8)) == (ERR, NOTHING)
+
+
+def offloads(function: Function, word: int) -> tuple[bytes, Effects]:
+    return send(function, bytes([n.CTRL_GUEST_OFFLOADS, n.CTRL_GUEST_OFFLOADS_SET]), word.to_bytes(8, "little"))
+
+
+@pytest.mark.parametrize("guest", [0, 1 << f.NET_GUEST_CSUM, n.GUEST_OFFLOADS])
+def test_offloads_are_set(function: Function, guest: int) -> None:
+    """§5.1.6.5.7: what the driver may leave undone in its own frames stays as negotiated."""
+    answer, effects = offloads(function, guest)
+    assert (answer, effects.items) == (OK, (SetOffloads(guest | n.HOST_OFFLOADS),))
+
+
+def test_offload_without_what_it_requires_is_left_out(function: Function) -> None:
+    answer, effects = offloads(function, 1 << f.NET_GUEST_TSO4)
+    assert (answer, effects.items) == (OK, (SetOffloads(n.HOST_OFFLOADS),))
+
+
+@pytest.mark.parametrize("word", [1 << f.NET_CSUM, 1 << f.NET_GUEST_UFO, 1 << 63])
+def test_offloads_that_are_none(function: Function, word: int) -> None:
+    assert offloads(function, word) == (ERR, NOTHING)
+
+
+@pytest.mark.parametrize("data", [b"", bytes(7), bytes(9)])
+def test_offloads_of_another_length(function: Function, data: bytes) -> None:
+    assert send(function, bytes([n.CTRL_GUEST_OFFLOADS, 0]), data) == (ERR, NOTHING)
+
+
+def test_offload_that_was_not_negotiated() -> None:
+    function = make(queues=5)
+    Modern(function).bring_up(function.device_features & ~f.mask_of(f.NET_GUEST_ECN, f.ANY_LAYOUT), queues=5)
+    assert offloads(function, 1 << f.NET_GUEST_ECN) == (ERR, NOTHING)
+
+
+def test_offloads_survive_a_restart_and_end_with_a_reset(function: Function) -> None:
+    offloads(function, 0)
+    again = Function.restore(function.state)
+    assert of_type(again.start_effects(), SetOffloads) == [SetOffloads(n.HOST_OFFLOADS)]
+    assert of_type(again.reset(), SetOffloads) == [SetOffloads(0)]
+    assert again.state.net.offloads is None
+
+
+@pytest.mark.parametrize("driver", [Legacy, Modern])
+def test_offloads_follow_what_was_negotiated(driver: type[Legacy] | type[Modern]) -> None:
+    function = make(queues=5)
+    driver(function).bring_up(queues=5)
+    both = n.GUEST_OFFLOADS | n.HOST_OFFLOADS
+    assert of_type(function.start_effects(), SetOffloads) == [SetOffloads(both)]
 
 
 @pytest.mark.parametrize(("command", "feature"), n.COMMANDS.items())

@@ -16,6 +16,7 @@ from softdpu.virtio.effects import (
     SetFrameLimit,
     SetInterrupts,
     SetLink,
+    SetOffloads,
     SetPairs,
     StartQueue,
 )
@@ -27,7 +28,7 @@ OTHER = bytes.fromhex("525400000001")
 
 def test_fresh_port_is_brought_to_the_state_of_a_fresh_function() -> None:
     effects = make(mtu=1500).start_effects()
-    kinds = [SetLink, SetFrameLimit, SetFilter, SetPairs, SetInterrupts, SetConfigVector]
+    kinds = [SetLink, SetFrameLimit, SetFilter, SetOffloads, SetPairs, SetInterrupts, SetConfigVector]
     assert [type(effect) for effect in effects] == kinds
     assert of_type(effects, SetFrameLimit) == [SetFrameLimit(1518)]
 

@@ -127,6 +127,8 @@ WRONG: list[tuple[Change, str]] = [
     (net(mac=b"12345"), "net.mac has 5 bytes"),
     (net(pairs=0), "net.pairs 0"),
     (net(pairs=3), "net.pairs 3 is not between 1 and 2"),
+    (net(offloads=1), "net.offloads 0x1 has bits"),
+    (net(offloads=-2), "net.offloads -0x2 has bits"),
     (filters(unicast=(b"1",)), "net.filter.unicast"),
     (filters(multicast=(bytes(6),) * 65), "net.filter.multicast"),
     (filters(vlans=b"1"), "net.filter.vlans has 1 bytes"),
@@ -169,7 +171,7 @@ def test_legacy_queue_lies_as_legacy_queues_do(change: Change) -> None:
 
 def test_legacy_driver_has_only_what_was_offered() -> None:
     state = legacy().state
-    state.virtio.driver_features |= 1
+    state.virtio.driver_features |= 1 << 10  # GUEST_UFO
     with pytest.raises(BadState, match=r"virtio.driver_features .* was not offered"):
         Function.restore(state)
 

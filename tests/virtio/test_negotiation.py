@@ -20,7 +20,7 @@ def test_any_valid_subset_is_accepted() -> None:
     [
         ((f.NET_MAC,), "the driver did not accept VIRTIO_F_VERSION_1"),
         ((f.VERSION_1, f.NET_MQ), "the driver accepted VIRTIO_NET_F_MQ without VIRTIO_NET_F_CTRL_VQ"),
-        ((f.VERSION_1, f.NET_CSUM), "the driver accepted VIRTIO_NET_F_CSUM, which was not offered"),
+        ((f.VERSION_1, f.NET_GUEST_UFO), "the driver accepted VIRTIO_NET_F_GUEST_UFO, which was not offered"),
         ((f.VERSION_1, f.ANY_LAYOUT), "the driver accepted VIRTIO_F_ANY_LAYOUT, which was not offered"),
         ((f.VERSION_1, 45), "the driver accepted bit 45, which was not offered"),
     ],
@@ -88,7 +88,7 @@ def test_each_bit_is_explained() -> None:
     assert why(verdicts, f.NET_MAC) == "in use"
     assert why(verdicts, f.NET_MTU) == "offered; the driver has not accepted it"
     assert why(verdicts, f.NET_MQ).startswith("not offered: there is one queue pair")
-    assert why(verdicts, f.NET_CSUM) == "not offered: this device does not implement it"
+    assert why(verdicts, f.NET_GUEST_UFO) == "not offered: this device does not implement it"
     assert why(verdicts, f.ACCESS_PLATFORM) == "not offered: only on request, features 0x200000000"
     assert "legacy only" in why(verdicts, f.ANY_LAYOUT)
 
@@ -103,7 +103,7 @@ def test_explanation_of_a_legacy_driver() -> None:
 
 def test_explanation_of_a_refusal() -> None:
     function = make()
-    Modern(function).negotiate(f.mask_of(f.VERSION_1, f.NET_CTRL_RX, f.NET_CSUM))
+    Modern(function).negotiate(f.mask_of(f.VERSION_1, f.NET_CTRL_RX, f.NET_GUEST_UFO))
     assert why(function.negotiation, f.NET_CTRL_RX) == "offered; the driver accepted it without VIRTIO_NET_F_CTRL_VQ"
     assert why(function.negotiation, f.VERSION_1).endswith("and has not set FEATURES_OK")
-    assert why(function.negotiation, f.NET_CSUM).endswith("the driver accepted it all the same")
+    assert why(function.negotiation, f.NET_GUEST_UFO).endswith("the driver accepted it all the same")

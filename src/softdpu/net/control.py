@@ -21,8 +21,14 @@ class Commanded(Protocol):
     def has(self, bit: int) -> bool:
         """Whether a feature is in force."""
 
+    def has_all(self, features: int) -> bool:
+        """Whether all of a word of features are in force."""
+
     def filter_effects(self) -> Effects:
         """The filter, as it is now."""
+
+    def offload_effects(self) -> Effects:
+        """The offloads, as they are now."""
 
 
 Done = Effects | None  # None: malformed, ERR
@@ -117,10 +123,20 @@ def _multiqueue(device: Commanded, _command: int, data: bytes) -> Done:
     return effects(SetPairs(number))
 
 
+def _offloads(device: Commanded, _command: int, data: bytes) -> Done:
+    """§5.1.6.5.7: 64 bits, each a feature that was negotiated."""
+    asked = int.from_bytes(data, "little")
+    if len(data) != n.OFFLOADS_BYTES or asked & ~n.GUEST_OFFLOADS or not device.has_all(asked):
+        return None
+    device.net.offloads = asked
+    return device.offload_effects()
+
+
 HANDLERS: dict[int, Handler] = {
     n.CTRL_RX: _receive_mode,
     n.CTRL_MAC: _mac,
     n.CTRL_VLAN: _vlan,
     n.CTRL_ANNOUNCE: _announce,
     n.CTRL_MQ: _multiqueue,
+    n.CTRL_GUEST_OFFLOADS: _offloads,
 }

@@ -7,8 +7,17 @@ from softdpu.spec import features as f
 from softdpu.spec.virtio_net import MAX_PAIRS
 
 DEFAULT = f.mask_of(
+    f.NET_CSUM,
+    f.NET_GUEST_CSUM,
+    f.NET_CTRL_GUEST_OFFLOADS,
     f.NET_MTU,
     f.NET_MAC,
+    f.NET_GUEST_TSO4,
+    f.NET_GUEST_TSO6,
+    f.NET_GUEST_ECN,
+    f.NET_HOST_TSO4,
+    f.NET_HOST_TSO6,
+    f.NET_HOST_ECN,
     f.NET_MRG_RXBUF,
     f.NET_STATUS,
     f.NET_CTRL_VQ,

@@ -10,7 +10,8 @@ from softdpu.net.state import FunctionConfig, FunctionState, NetState
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.virtio.device import VirtioDevice
-from softdpu.virtio.effects import Role, SetFrameLimit, SetLink, SetPairs, StartQueue
+from softdpu.virtio.effects import Role, SetFrameLimit, SetLink, SetOffloads, SetPairs, StartQueue
+from softdpu.virtio.negotiation import sound
 from softdpu.virtio.outcome import NOTHING, Effects, effects
 from softdpu.virtio.state import QueueState
 
@@ -49,6 +50,10 @@ class NetworkDevice:
         """Whether a feature is in force."""
         return self.virtio.has(bit)
 
+    def has_all(self, features: int) -> bool:
+        """Whether all of a word of features are in force."""
+        return not features & ~self.virtio.features
+
     @property
     def _active_pairs(self) -> int:
         """N of §5.1.2: without MQ there is one pair, and the control queue has the index 2."""
@@ -84,21 +89,31 @@ class NetworkDevice:
         )
 
     def settled(self) -> Effects:
-        """VLANs are filtered from now on if the driver took that up, starting with none (§5.1.6.5.3)."""
-        return self.filter_effects()
+        """VLANs are filtered from now on if the driver took that up, starting with none (§5.1.6.5.3).
+
+        Offloads are those negotiated until a command says less (§5.1.6.5.7).
+        """
+        self.net.offloads = None
+        return self.filter_effects() + self.offload_effects()
 
     def reset(self) -> Effects:
         """The operator's address, no filters, one pair, nothing to announce."""
         fresh = NetState(mac=self.config.mac)
         for field in NetState.__struct_fields__:
             setattr(self.net, field, getattr(fresh, field))
-        return self.filter_effects()
+        return self.filter_effects() + self.offload_effects()
 
-    # ---- filters and commands
+    # ---- filters, offloads and commands
 
     def filter_effects(self) -> Effects:
         """The filter, as it is now."""
         return effects(set_filter(self.net.filter, self.net.mac, self.has(f.NET_CTRL_VLAN)))
+
+    def offload_effects(self) -> Effects:
+        """The offloads, as they are now; none whose requirements were taken away by a command."""
+        features = self.virtio.features
+        guest = n.GUEST_OFFLOADS if self.net.offloads is None else self.net.offloads
+        return effects(SetOffloads(sound(features & (guest | n.HOST_OFFLOADS))))
 
     def command(self, queue: int, data: bytes, room: int) -> tuple[bytes, Effects]:
         """A chain of the control queue: its readable bytes, and how many can be written."""
@@ -137,4 +152,5 @@ class NetworkDevice:
 
     def port_effects(self) -> Effects:
         """All that the port of this function must know, driver or not."""
-        return self.link_effects() + self.limit_effects() + self.filter_effects() + effects(SetPairs(self.net.pairs))
+        port = self.link_effects() + self.limit_effects() + self.filter_effects() + self.offload_effects()
+        return port + effects(SetPairs(self.net.pairs))

@@ -46,6 +46,7 @@ class NetState(msgspec.Struct, omit_defaults=True):
 
     mac: bytes  # as the driver sees it; the operator's after a reset
     announce: bool = False  # VIRTIO_NET_S_ANNOUNCE is set: the driver was asked to announce itself
+    offloads: int | None = None  # feature bits of GUEST_OFFLOADS left on by the driver; None: all it has negotiated
     pairs: int = 1  # receive/transmit pairs in use
     filter: FilterState = msgspec.field(default_factory=FilterState)
 

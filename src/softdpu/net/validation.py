@@ -20,7 +20,7 @@ from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.spec.legacy import PAGE, rings
 from softdpu.spec.pci import CONFIG_BYTES
-from softdpu.spec.virtio_net import MAC_BYTES, VLAN_BYTES
+from softdpu.spec.virtio_net import GUEST_OFFLOADS, MAC_BYTES, VLAN_BYTES
 from softdpu.virtio import negotiation
 from softdpu.virtio.areas import ADDRESSES, area_fault
 from softdpu.virtio.device import FAULT_LENGTH, FAULTS_KEPT
@@ -134,6 +134,17 @@ def _net(state: FunctionState) -> Iterator[Fault]:
     highest = pairs(config) if multiqueue else 1
     if not 1 <= net.pairs <= highest:
         yield "net.pairs", f"{net.pairs} is not between 1 and {highest}"
+    yield from _offloads(state)
+
+
+def _offloads(state: FunctionState) -> Iterator[Fault]:
+    offloads, accepted = state.net.offloads, state.virtio.driver_features
+    if offloads is None:
+        return
+    if not accepted >> f.NET_CTRL_GUEST_OFFLOADS & 1:
+        yield "net.offloads", f"{offloads:#x}, but the driver has not accepted CTRL_GUEST_OFFLOADS"
+    elif offloads < 0 or offloads & ~(GUEST_OFFLOADS & accepted):
+        yield "net.offloads", f"{offloads:#x} has bits that are no offload or that the driver has not accepted"
 
 
 def _filter(filters: FilterState) -> Iterator[Fault]:

@@ -24,14 +24,24 @@ SPEED_MAX, SPEED_UNKNOWN = 0x7FFFFFFF, 0xFFFFFFFF
 HEADER, LEGACY_HEADER = 12, 10  # bytes of virtio_net_hdr; without num_buffers only in legacy, §5.1.6.1
 MAX_PAIRS = 32
 
+# The feature bits that say what frames a driver receives (§5.1.6.5.7), and what it may leave undone in those it sends.
+GUEST_OFFLOADS = f.mask_of(f.NET_GUEST_CSUM, f.NET_GUEST_TSO4, f.NET_GUEST_TSO6, f.NET_GUEST_ECN)
+HOST_OFFLOADS = f.mask_of(f.NET_CSUM, f.NET_HOST_TSO4, f.NET_HOST_TSO6, f.NET_HOST_ECN)
+OFFLOADS_BYTES = 8
+
+# virtio_net_hdr: flags, gso_type
+NEEDS_CSUM, DATA_VALID = 1, 2
+GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_ECN = 0, 1, 4, 0x80
+
 OK, ERR = b"\x00", b"\x01"  # the ack byte, §5.1.6.5
 
-CTRL_RX, CTRL_MAC, CTRL_VLAN, CTRL_ANNOUNCE, CTRL_MQ = 0, 1, 2, 3, 4
+CTRL_RX, CTRL_MAC, CTRL_VLAN, CTRL_ANNOUNCE, CTRL_MQ, CTRL_GUEST_OFFLOADS = range(6)
 CTRL_RX_PROMISC, CTRL_RX_ALLMULTI, CTRL_RX_ALLUNI, CTRL_RX_NOMULTI, CTRL_RX_NOUNI, CTRL_RX_NOBCAST = range(6)
 CTRL_MAC_TABLE_SET, CTRL_MAC_ADDR_SET = 0, 1
 CTRL_VLAN_ADD, CTRL_VLAN_DEL = 0, 1
 CTRL_ANNOUNCE_ACK = 0
 CTRL_MQ_VQ_PAIRS_SET = 0
+CTRL_GUEST_OFFLOADS_SET = 0
 
 # Which feature a command belongs to, §5.1.6.5: without it the driver must not send the command.
 COMMANDS: dict[tuple[int, int], int] = {
@@ -47,6 +57,7 @@ COMMANDS: dict[tuple[int, int], int] = {
     (CTRL_VLAN, CTRL_VLAN_DEL): f.NET_CTRL_VLAN,
     (CTRL_ANNOUNCE, CTRL_ANNOUNCE_ACK): f.NET_GUEST_ANNOUNCE,
     (CTRL_MQ, CTRL_MQ_VQ_PAIRS_SET): f.NET_MQ,
+    (CTRL_GUEST_OFFLOADS, CTRL_GUEST_OFFLOADS_SET): f.NET_CTRL_GUEST_OFFLOADS,
 }
 
 VLANS = 4096

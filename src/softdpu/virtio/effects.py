@@ -110,6 +110,12 @@ class SetFrameLimit(Effect, frozen=True):
     octets: int
 
 
+class SetOffloads(Effect, frozen=True):
+    """Stateless offloads in force: feature bits CSUM, GUEST_CSUM, GUEST_TSO4/6, GUEST_ECN, HOST_TSO4/6, HOST_ECN."""
+
+    features: int
+
+
 class Kick(Effect, frozen=True):
     """The driver notified a queue by way of the controller."""
 
@@ -130,5 +136,6 @@ AnyEffect: TypeAlias = (
     | SetLink
     | SetFabric
     | SetFrameLimit
+    | SetOffloads
     | Kick
 )

@@ -50,7 +50,11 @@ def missing(feature: Feature, present: int) -> str:
 
 def usable(offered: int, accepted: int) -> int:
     """What holds for a legacy driver, which cannot be refused: its bits, less any whose requirements it left out."""
-    present = accepted & shown(offered, "legacy")
+    return sound(accepted & shown(offered, "legacy"))
+
+
+def sound(present: int) -> int:
+    """These bits, less any whose requirements are not among them."""
     while lame := [bit for bit in bits_of(present) if missing(FEATURES[bit], present)]:
         present &= ~mask_of(*lame)
     return present
