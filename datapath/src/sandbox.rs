@@ -92,7 +92,10 @@ fn program() -> io::Result<BpfProgram> {
     // No memory ever becomes code.
     rules.insert(libc::SYS_mmap, vec![rule(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)?]);
     rules.insert(libc::SYS_mprotect, vec![rule(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)?]);
-    rules.insert(libc::SYS_ioctl, vec![rule(1, SeccompCmpOp::Eq, libc::FIONBIO)?, rule(1, SeccompCmpOp::Eq, TUNSETOFFLOAD)?]);
+    rules.insert(
+        libc::SYS_ioctl,
+        vec![rule(1, SeccompCmpOp::Eq, libc::FIONBIO)?, rule(1, SeccompCmpOp::Eq, TUNSETOFFLOAD)?],
+    );
     // Signals to this process alone: abort() sends one.
     rules.insert(libc::SYS_tgkill, vec![rule(0, SeccompCmpOp::Eq, std::process::id().into())?]);
     let arch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;

@@ -151,7 +151,9 @@ def test_pairs_that_are_not_there(function: Function, data: bytes) -> None:
     assert send(function, bytes([n.CTRL_MQ, n.CTRL_MQ_VQ_PAIRS_SET]), data) == (ERR, NOTHING)
 
 
-@pytest.mark.parametrize("head", [b"", b"\0", b"\x06\0", b"\xff\xff", b"\5\1", b"\0\6", b"\1\2", b"\2\2", b"\3\1", b"\4\1"])
+@pytest.mark.parametrize(
+    "head", [b"", b"\0", b"\x06\0", b"\xff\xff", b"\5\1", b"\0\6", b"\1\2", b"\2\2", b"\3\1", b"\4\1"]
+)
 def test_unknown_commands(function: Function, head: bytes) -> None:
     assert send(function, head, bytes(8)) == (ERR, NOTHING)
 

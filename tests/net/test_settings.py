@@ -34,7 +34,8 @@ def test_values_that_cannot_be(setting: str, value: object, sentence: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("bits", "name"), [(1 << 10, "VIRTIO_NET_F_GUEST_UFO (10)"), (1 << 34, "VIRTIO_F_RING_PACKED (34)"), (1 << 99, "bit 99 (99)")]
+    ("bits", "name"),
+    [(1 << 10, "VIRTIO_NET_F_GUEST_UFO (10)"), (1 << 34, "VIRTIO_F_RING_PACKED (34)"), (1 << 99, "bit 99 (99)")],
 )
 def test_features_that_are_not_implemented_are_refused_by_name(bits: int, name: str) -> None:
     with pytest.raises(NotImplementedFeature, match="does not implement") as refused:

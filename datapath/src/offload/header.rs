@@ -104,7 +104,8 @@ impl Header {
         if flags == 0 && self.gso == 0 {
             return Some(Header::default());
         }
-        if !may.has(CSUM) || flags == 0 || (self.gso != 0 && !may.segments(self.gso, [HOST_TSO4, HOST_TSO6, HOST_ECN])) {
+        if !may.has(CSUM) || flags == 0 || (self.gso != 0 && !may.segments(self.gso, [HOST_TSO4, HOST_TSO6, HOST_ECN]))
+        {
             return None;
         }
         Header { flags, ..self }.checked(frame)

@@ -54,7 +54,7 @@ impl Kind {
             bytes.extend([0xff, 0xfe, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 9]);
         }
         bytes.extend([0x12, 0x34, 0, 80, 0xff, 0xff, 0xff, 0x00, 1, 2, 3, 4]);
-        bytes.extend([((20 + self.options) / 4 << 4) as u8, self.flags, 0xab, 0xcd, 0, 0, 0, 0]);
+        bytes.extend([((20 + self.options) * 4) as u8, self.flags, 0xab, 0xcd, 0, 0, 0, 0]);
         bytes.extend((0..self.options).map(|_| 1));
         bytes.extend((0..payload).map(|n| (n * 31 + n / 251) as u8));
         bytes
@@ -186,7 +186,8 @@ fn a_checksum_is_completed() {
     for payload in [0, 1, 2, 3, 4, 5, 99, 1460, 1461] {
         for kind in [PLAIN, Kind { v6: true, ..PLAIN }, Kind { tags: 1, ..PLAIN }] {
             let mut frame = kind.frame(payload);
-            let mut pseudo = frame[kind.network() + if kind.v6 { 8 } else { 12 }..][..if kind.v6 { 32 } else { 8 }].to_vec();
+            let mut pseudo =
+                frame[kind.network() + if kind.v6 { 8 } else { 12 }..][..if kind.v6 { 32 } else { 8 }].to_vec();
             pseudo.extend([0, 6]);
             pseudo.extend(((frame.len() - kind.transport()) as u16).to_be_bytes());
             let place = kind.transport() + 16;

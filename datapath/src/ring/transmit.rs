@@ -52,13 +52,7 @@ impl Transmit {
     }
 
     #[inline(never)]
-    fn asked(
-        &self,
-        pieces: &[Source<'_>],
-        chain: &Chain,
-        may: Offloads,
-        payload: &Payload<'_, '_>,
-    ) -> Option<Header> {
+    fn asked(&self, pieces: &[Source<'_>], chain: &Chain, may: Offloads, payload: &Payload<'_, '_>) -> Option<Header> {
         let mut bytes = [0; 10];
         Payload::new(pieces, chain.len, 0).read(&mut bytes);
         Header::new(bytes).transmitted(may, payload)

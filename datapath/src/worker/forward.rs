@@ -35,7 +35,19 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
     #[cfg(test)]
     assert!(!from.panics, "a test asked for it");
     let Function {
-        id, lines, counters, memory, queues, tap, steering, pairs, link, fabric: member, frame_limit, offloads, ..
+        id,
+        lines,
+        counters,
+        memory,
+        queues,
+        tap,
+        steering,
+        pairs,
+        link,
+        fabric: member,
+        frame_limit,
+        offloads,
+        ..
     } = from;
     let Some(Slot::Running(Queue::Transmit(ring))) = queues.get_mut(usize::from(queue)) else { return Ok(0) };
     let mut batch = take(&mut scratch.sources).recycle();

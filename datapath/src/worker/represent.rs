@@ -158,14 +158,7 @@ impl<'m> Reader<'m> {
     }
 
     /// Looks at the frame where it lies: the buffer is not the driver's until it is put on the used ring.
-    fn admitted(
-        &self,
-        room: &Room<'m>,
-        skip: usize,
-        header: Header,
-        len: usize,
-        rest: &[u8],
-    ) -> Result<Header, Loss> {
+    fn admitted(&self, room: &Room<'m>, skip: usize, header: Header, len: usize, rest: &[u8]) -> Result<Header, Loss> {
         let mut bytes = [0; 256];
         let looked_at = len.min(if header.plain() { 64 } else { bytes.len() });
         let placed = beyond(room.pieces(1), skip).map(|sink| sink.source());

@@ -1,5 +1,7 @@
 """The network device: configuration space, control commands, header (virtio 1.3 §5.1). Data only."""
 
+from struct import Struct
+
 from softdpu.spec import features as f
 from softdpu.spec.registers import RO, Bank, Reg
 
@@ -29,7 +31,8 @@ GUEST_OFFLOADS = f.mask_of(f.NET_GUEST_CSUM, f.NET_GUEST_TSO4, f.NET_GUEST_TSO6,
 HOST_OFFLOADS = f.mask_of(f.NET_CSUM, f.NET_HOST_TSO4, f.NET_HOST_TSO6, f.NET_HOST_ECN)
 OFFLOADS_BYTES = 8
 
-# virtio_net_hdr: flags, gso_type
+# virtio_net_hdr but num_buffers: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset (§5.1.6)
+OFFLOAD = Struct("<BBHHHH")
 NEEDS_CSUM, DATA_VALID = 1, 2
 GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_ECN = 0, 1, 4, 0x80
 

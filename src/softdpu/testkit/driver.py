@@ -238,12 +238,16 @@ class Driver(abc.ABC):
 
     # ---- frames
 
-    def send(self, frame: bytes, pair: int = 0, pieces: Sequence[int] = (), timeout: float = 5.0) -> None:
+    def send(
+        self, frame: bytes, pair: int = 0, pieces: Sequence[int] = (), timeout: float = 5.0, offload: bytes = b""
+    ) -> None:
         """Send a frame; ``pieces`` are the lengths into which header and frame together are cut.
+
+        ``offload`` is what its virtio_net_hdr begins with, such as ``virtio_net.OFFLOAD.pack(...)`` (§5.1.6.2).
 
         Returns when the device has been told, not when it has sent. Raises TimeoutError when the ring stays full.
         """
-        self.transmitters[pair].add(frame, pieces, timeout)
+        self.transmitters[pair].add(frame, pieces, timeout, offload)
         self.transmitters[pair].flush()
 
     def send_batch(self, frames: Sequence[bytes], pair: int = 0, timeout: float = 5.0) -> None:

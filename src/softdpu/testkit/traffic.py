@@ -62,10 +62,13 @@ class Transmitter:
         """The ring in use now; a queue that was reset has a new one."""
         return self.driver.rings[self.queue]
 
-    def add(self, frame: bytes, pieces: Sequence[int], timeout: float) -> None:
-        """Put a frame on the ring; the device sees it after ``flush``. Raises TimeoutError when the ring stays full."""
+    def add(self, frame: bytes, pieces: Sequence[int], timeout: float, offload: bytes = b"") -> None:
+        """Put a frame on the ring; the device sees it after ``flush``. Raises TimeoutError when the ring stays full.
+
+        ``offload`` begins its virtio_net_hdr; without it that is zeros.
+        """
         header = self.driver.header
-        data = bytes(header) + frame  # no offload: a header of zeros
+        data = offload.ljust(header, b"\0") + frame
         usual = [header, len(frame)] if header_apart(self.driver) else [len(data)]
         address = self._place(len(data), timeout)
         self.driver.memory.write(address, data)
