@@ -221,10 +221,10 @@ impl Split {
         if usize::from(ready) < most {
             self.seen = u16::from_le(self.available.u16(INDEX).load(Acquire));
             ready = self.seen.wrapping_sub(self.next);
-            if ready > self.size {
-                let breach = Breach::Jump { next: self.next, available: self.seen, size: self.size };
-                return Err(breach.of(self.queue));
-            }
+        }
+        if ready > self.size {
+            let breach = Breach::Jump { next: self.next, available: self.seen, size: self.size };
+            return Err(breach.of(self.queue));
         }
         Ok(usize::from(ready).min(most))
     }
