@@ -7,9 +7,9 @@ use super::fabric::Scratch;
 use super::forward::Frames;
 use super::function::{Function, Queue, Slot, conclude};
 use crate::memory::Table;
-use crate::offload::{Header, finish};
+use crate::offload::{Header, Offloads, finish};
 use crate::ring::{Payload, Receive, Room};
-use crate::switch::{Loss, Tally};
+use crate::switch::{Frame, Loss, Tally};
 
 /// Delivers the frames of `group` (bits) that the port and its filter let pass; the others are counted, each once. The
 /// bits of those delivered.
@@ -69,12 +69,10 @@ fn fill(to: &mut Function, queue: u16, frames: &Frames<'_, '_>, group: u64, scra
     let mut delivered = 0;
     for place in bits(group) {
         let Some(frame) = &frames[place] else { continue };
-        let whole = match offloads.taken(frame.header) {
-            Some(header) => put(ring, memory, &mut room, &frame.payload, &header, &mut tally),
-            None => {
-                let n = frame.payload.read(&mut scratch.unfinished);
-                finished(ring, memory, &mut room, &mut scratch.unfinished[..n], &frame.header, &mut tally)
-            }
+        let whole = if frame.header.plain() {
+            put(ring, memory, &mut room, &frame.payload, &Header::default(), &mut tally)
+        } else {
+            left_undone(ring, memory, &mut room, frame, *offloads, &mut scratch.unfinished, &mut tally)
         };
         delivered |= u64::from(whole) << place;
     }
@@ -101,6 +99,26 @@ fn put<'m>(
         tally.add(payload.len);
     }
     filled
+}
+
+/// A frame goes as it is to a receiver who can take it so.
+#[inline(never)]
+fn left_undone<'m>(
+    ring: &mut Receive,
+    memory: &'m Table,
+    room: &mut Room<'m>,
+    frame: &Frame<'_, '_>,
+    offloads: Offloads,
+    copy: &mut [u8],
+    tally: &mut Tally,
+) -> bool {
+    match offloads.taken(frame.header) {
+        Some(header) => put(ring, memory, room, &frame.payload, &header, tally),
+        None => {
+            let n = frame.payload.read(copy);
+            finished(ring, memory, room, &mut copy[..n], &frame.header, tally)
+        }
+    }
 }
 
 /// Finishes a frame for a receiver who cannot. Each segment counts as a frame of its queue; the frame is delivered when all
