@@ -34,7 +34,7 @@ def hotplug(*more: object, **changed: object) -> list[object]:
         (hotplug(n=1), errno.EINVAL, "It counts virtqueues"),
         (hotplug(n=11), errno.EINVAL, "raise VIRTIO_NET_EMULATION_NUM_MSIX with mlxconfig"),
         (hotplug(i="mlx5_9"), errno.ENODEV, "use one of mlx5_0, mlx5_1"),
-        (hotplug(f="0x1"), errno.EOPNOTSUPP, "leave 0x1 out"),
+        (hotplug(f="0x400000000"), errno.EOPNOTSUPP, "leave 0x400000000 out"),
         (hotplug(u=999), errno.EINVAL, "Leave -u away"),
         (hotplug("--num_msix", 11), errno.EINVAL, "Ask for fewer"),
         (hotplug("--host", "nowhere"), errno.ENODEV, "softdpu host attach QMP_SOCKET --name nowhere"),
