@@ -9,6 +9,7 @@ import pytest
 
 from softdpu.lab import Lab, LabError
 from softdpu.lab.apt import PrivateApt
+from softdpu.lab.sources import machine_mirrors
 
 pytestmark = pytest.mark.guest
 
@@ -69,13 +70,14 @@ def test_a_mirror_that_does_not_answer_is_named(tmp_path: Path) -> None:
 
 
 def test_the_next_mirror_is_tried(tmp_path: Path) -> None:
-    apt = PrivateApt(tmp_path, ["file:/nonexistent/debian", "http://mirror.example.org/debian"])
-    assert apt.update() == "http://mirror.example.org/debian"
+    mirror = machine_mirrors()[0]
+    apt = PrivateApt(tmp_path, ["file:/nonexistent/debian", mirror])
+    assert apt.update() == mirror
     assert "qemu-system-x86" in apt.names()
 
 
 def test_a_machine_without_the_keyring_is_told_what_to_install(tmp_path: Path) -> None:
-    apt = PrivateApt(tmp_path, ["http://mirror.example.org/debian"], keyring=tmp_path / "none.gpg")
+    apt = PrivateApt(tmp_path, machine_mirrors()[:1], keyring=tmp_path / "none.gpg")
     with pytest.raises(LabError, match="apt-get install debian-archive-keyring"):
         apt.update()
 

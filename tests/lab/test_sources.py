@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from softdpu.lab.sources import FALLBACK, Source, is_debian, machine_mirrors, parse_deb822, parse_list
+import pytest
+
+from softdpu.lab.errors import LabError
+from softdpu.lab.sources import Source, is_debian, machine_mirrors, parse_deb822, parse_list
 
 DEBIAN_STANZA = """\
 Types: deb
@@ -49,7 +52,7 @@ def test_repositories_of_others_are_not_debian() -> None:
     assert not is_debian(Source("cdrom:[Debian GNU/Linux 12]/", ("bookworm",), ("main",)))
 
 
-def test_the_machines_mirrors_come_before_the_fallback(tmp_path: Path) -> None:
+def test_the_machines_mirrors_that_name_debian_come_first(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text("deb https://packages.example.com/apt stable main\n")
     (tmp_path / "sources.list.d/debian.sources").write_text(DEBIAN_STANZA)
@@ -58,9 +61,9 @@ def test_the_machines_mirrors_come_before_the_fallback(tmp_path: Path) -> None:
         "http://mirror.example.org/debian",
         "http://second.example.org/debian",
         "https://packages.example.com/apt",
-        FALLBACK,
     ]
 
 
-def test_a_machine_without_sources_uses_the_fallback(tmp_path: Path) -> None:
-    assert machine_mirrors(tmp_path) == [FALLBACK]
+def test_a_machine_without_a_debian_mirror_is_told_to_add_one(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="add one that has bookworm and trixie"):
+        machine_mirrors(tmp_path)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FALLBACK = "http://mirror.example.org/debian"
+from softdpu.lab.errors import LabError
+
 RELEASES = frozenset({"bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable"})
 _ONE_LINE = re.compile(
     r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>(?:\s+\S+)*)$"
@@ -71,10 +72,15 @@ def is_debian(source: Source) -> bool:
 
 
 def machine_mirrors(etc: Path = Path("/etc/apt")) -> list[str]:
-    """Mirrors to try in order: the machine's own, those that name Debian first; then mirror.example.org."""
+    """Mirrors to try in order: the machine's own, those that name Debian first. Raises LabError when it has none."""
     found = [source.uri.rstrip("/") for source in _machine_sources(etc) if is_debian(source)]
     found.sort(key=lambda uri: "debian" not in uri)
-    return list(dict.fromkeys([*found, FALLBACK]))
+    if not found:
+        raise LabError(
+            f"no Debian mirror is in the apt sources of this machine ({etc}): add one that has bookworm and trixie, "
+            "then build again."
+        )
+    return list(dict.fromkeys(found))
 
 
 def _machine_sources(etc: Path) -> Iterator[Source]:
