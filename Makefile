@@ -55,7 +55,7 @@ lint: install
 	@$(VENV)/bin/lint-imports
 	@$(PYTHON) -m softdpu.datapath.generate --check
 	@if tools/with-rust cargo clippy --version >/dev/null 2>&1; then \
-	    tools/with-rust cargo clippy --release --locked --all-targets -- -D warnings; \
+	    tools/with-rust cargo clippy --release --locked --all-targets --all-features -- -D warnings; \
 	else echo "lint: this Rust toolchain has no clippy (Debian's cargo-web has none): the datapath is not checked with it"; fi
 	@if tools/with-rust cargo fmt --version >/dev/null 2>&1; then \
 	    tools/with-rust cargo fmt --check; \

@@ -1,31 +1,14 @@
 //! How many cycles it takes to move a frame from one guest's transmit ring to another's receive ring: driver and datapath in
-//! one thread, `cargo run --release --example forward`. The driver is light: it only moves indices.
+//! one thread, `cargo run --release --features testing --example forward`. The driver is light: it only moves indices.
 
-#![allow(dead_code, unused_imports)]
-
-// The crate is a program, not a library, so its modules are compiled once more here.
-#[path = "../src"]
-mod datapath {
-    pub mod counters;
-    pub mod interrupt;
-    pub mod memory;
-    pub mod offload;
-    pub mod port;
-    pub mod ring;
-    pub mod switch;
-    #[path = "ring/testing.rs"]
-    pub mod testing;
-    pub mod worker;
-}
-
-use datapath::{counters, interrupt, memory, offload, port, ring, switch, testing, worker};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use testing::{Driver, Guest, NO_INTERRUPT, WRITE};
-use worker::Engine;
-use worker::orders::{Filter, Order, Role};
+use softdpu_datapath::ring::testing::{Driver, Guest, NO_INTERRUPT, WRITE};
+use softdpu_datapath::worker::orders::{Filter, Order, Role};
+use softdpu_datapath::worker::{self, Engine};
+use softdpu_datapath::{counters, interrupt};
 
 const RING: u32 = 1024;
 const BURST: u16 = 32;

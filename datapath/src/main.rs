@@ -1,24 +1,11 @@
 //! The process of softdpu that faces guests: it serves VMMs over vfio-user and moves packets between rings and taps. What
 //! a device *is* it does not know; the controller does, at the other end of the control socket.
 
-mod arguments;
-mod control;
-mod counters;
-mod interrupt;
-mod journal;
-mod memory;
-mod offload;
-mod port;
-mod pump;
-mod ring;
-mod sandbox;
-mod switch;
-mod worker;
-
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use arguments::{Arguments, Wish};
+use softdpu_datapath::arguments::{self, Arguments, Wish};
+use softdpu_datapath::{control, counters, journal, pump, sandbox, worker};
 
 fn main() -> ExitCode {
     let wish = arguments::parse(std::env::args().skip(1));

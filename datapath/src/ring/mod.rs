@@ -10,7 +10,7 @@ mod fault;
 mod indirect;
 mod receive;
 mod split;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
