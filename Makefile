@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find datapath -name '*.rs' -o -name Cargo.toml)
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup install lab demo test test-fast test-rust test-guests bench lint format docs clean
+.PHONY: help setup peers install lab demo test test-fast test-rust test-guests bench lint format docs clean
 
 help:
 	@echo "make demo   the transitional hotplug workflow, end to end, on stock QEMU and stock kernels"
@@ -17,6 +17,9 @@ help:
 
 setup:
 	@tools/setup
+
+peers:
+	@tools/setup peers
 
 install: setup $(VENV)/installed
 
@@ -32,11 +35,11 @@ lab: install
 demo: lab
 	@$(PYTHON) -m tools.demo
 
-test: lab test-rust
+test: peers lab test-rust
 	@$(PYTEST) -m "not guest" -n 2
 	@$(PYTEST) -m guest
 
-test-fast: install test-rust
+test-fast: peers install test-rust
 	@$(PYTEST) -m "not guest" -n 2
 
 test-rust: install
@@ -45,7 +48,7 @@ test-rust: install
 test-guests: lab
 	@$(PYTEST) -m guest
 
-bench: lab
+bench: peers lab
 	@$(PYTHON) -m tools.bench
 
 lint: install

@@ -1,0 +1,87 @@
+"""A program with a prompt, on a terminal of its own: a line in, its answer back."""
+
+import os
+import re
+import subprocess
+import threading
+import tty
+from collections.abc import Mapping, Sequence
+
+from softdpu.lab.peers.errors import PeerError
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\r")
+# A peer must not outlive whoever started it, whatever kills that.
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
+class Terminal:
+    """Runs ``command`` and waits for its ``prompt`` after each line."""
+
+    def __init__(self, command: Sequence[str], prompt: str, environment: Mapping[str, str]) -> None:
+        self._program, self._prompt = command[0], prompt
+        self._text = ""
+        self._ended = False
+        self._changed = threading.Condition()
+        # The program writes to a terminal, else what it says would wait in its buffer.
+        self._terminal, other = os.openpty()
+        tty.setraw(other)
+        self.process = subprocess.Popen(
+            [*DIE_WITH_PARENT, *command],
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        os.close(other)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def text(self) -> str:
+        """All it has said."""
+        return _ESCAPES.sub("", self._text)
+
+    def answer(self, line: str | None, timeout: float) -> str:
+        """What it says after ``line``, or from its start when that is None. Raises PeerError."""
+        with self._changed:
+            start = 0 if line is None else len(self._text)
+            if line is not None:
+                self._type(line + "\n")
+            if not self._changed.wait_for(lambda: self._ended or self._prompt in self._text[start:], timeout):
+                raise PeerError(f"{self._program} did not answer {line!r} in {timeout:g} s:\n{self._last()}")
+            if self._ended:
+                raise PeerError(f"{self._program} ended:\n{self._last()}")
+            said = _ESCAPES.sub("", self._text[start:]).replace(self._prompt, "")
+        return said.removeprefix(line or "").strip("\n")
+
+    def close(self, farewell: str, timeout: float = 10.0) -> None:
+        """Ask it to end, and make it end."""
+        try:
+            if self.process.poll() is None:
+                self._type(farewell + "\n")
+                self.process.wait(timeout)
+        except (subprocess.TimeoutExpired, OSError):
+            self.process.kill()
+            self.process.wait()
+        self._reader.join()
+        os.close(self._terminal)
+
+    def _type(self, text: str) -> None:
+        os.write(self._terminal, text.encode())
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._terminal, 65536)
+            except OSError:  # EIO: nobody has the other end open
+                data = b""
+            with self._changed:
+                self._text += data.decode(errors="replace")
+                self._ended = not data
+                self._changed.notify_all()
+            if not data:
+                return
+
+    def _last(self) -> str:
+        return "\n".join(self.text.splitlines()[-15:])
