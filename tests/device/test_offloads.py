@@ -15,6 +15,7 @@ from tests.small_guest import SmallGuest
 
 ELSEWHERE = bytes.fromhex("02000000fffe")
 TCP_AT, DATA_AT = 34, 54
+DATAGRAM_AT = 42
 SIZE = 1448
 KINDS = [LegacyDriver, ModernDriver]
 EVERY = ALL_FEATURES | n.HOST_OFFLOADS | n.GUEST_OFFLOADS | 1 << f.NET_CTRL_GUEST_OFFLOADS
@@ -22,6 +23,7 @@ NO_CSUM = EVERY & ~n.GUEST_OFFLOADS
 NO_TSO = NO_CSUM | 1 << f.NET_GUEST_CSUM
 PARTIAL = n.OFFLOAD.pack(n.NEEDS_CSUM, n.GSO_NONE, 0, 0, TCP_AT, 16)
 CUT = n.OFFLOAD.pack(n.NEEDS_CSUM, n.GSO_TCPV4, 0xFFFF, SIZE, TCP_AT, 16)
+CUT_UDP = n.OFFLOAD.pack(n.NEEDS_CSUM, n.GSO_UDP_L4, 0xFFFF, SIZE, TCP_AT, 6)
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +45,29 @@ def summed(data: bytes) -> int:
 
 
 def pseudo(ip: bytes) -> bytes:
-    """The pseudo-header of a TCP segment in an IPv4 packet."""
-    return ip[12:20] + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(ip) - 20)
+    """The pseudo-header of a TCP segment, or UDP datagram, in an IPv4 packet."""
+    return ip[12:20] + struct.pack("!BBH", 0, ip[9], len(ip) - 20)
 
 
 def tcp(destination: bytes, source: bytes, size: int) -> bytes:
     """A frame of TCP over IPv4 as a driver leaves it: in place of the checksum, the sum of the pseudo-header."""
-    ip = bytearray(struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40 + size, 7, 0, 64, 6, 0, b"\xc0\0\2\1", b"\xc0\0\2\2"))
+    segment = struct.pack("!HHIIBBHHH", 1000, 2000, 1, 1, 0x50, 0x19, 100, 0, 0) + os.urandom(size)
+    return ipv4(destination, source, socket.IPPROTO_TCP, segment, 16)
+
+
+def udp(destination: bytes, source: bytes, size: int) -> bytes:
+    """The same of UDP."""
+    datagram = struct.pack("!HHHH", 1000, 2000, 8 + size, 0) + os.urandom(size)
+    return ipv4(destination, source, socket.IPPROTO_UDP, datagram, 6)
+
+
+def ipv4(destination: bytes, source: bytes, protocol: int, segment: bytes, checksum: int) -> bytes:
+    """A frame with the header's checksum as it should be, and the segment's, at ``checksum``, left undone."""
+    addresses = b"\xc0\0\2\1", b"\xc0\0\2\2"
+    ip = bytearray(struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), 7, 0, 64, protocol, 0, *addresses))
     ip[10:12] = (0xFFFF - summed(bytes(ip))).to_bytes(2)
-    segment = bytearray(struct.pack("!HHIIBBHHH", 1000, 2000, 1, 1, 0x50, 0x19, 100, 0, 0) + os.urandom(size))
-    segment[16:18] = summed(pseudo(bytes(ip + segment))).to_bytes(2)
-    return destination + source + b"\x08\0" + bytes(ip + segment)
+    sum_of_pseudo = summed(pseudo(bytes(ip) + segment)).to_bytes(2)
+    return destination + source + b"\x08\0" + bytes(ip) + segment[:checksum] + sum_of_pseudo + segment[checksum + 2 :]
 
 
 def assert_final(frame: bytes) -> None:
@@ -129,6 +143,54 @@ def test_long_frame_is_cut_for_who_cannot(
             assert header[:10] == bytes(10)
             assert len(frame) <= DATA_AT + SIZE
             assert_final(frame)
+
+
+@pytest.fixture
+def modern_sender(devices: tuple[Plugged, Plugged]) -> Iterator[SmallGuest]:
+    """A guest that may leave everything undone; a legacy one has no bits for UDP."""
+    with SmallGuest(devices[0], ModernDriver, memory=16 << 20, wanted=EVERY) as guest:
+        yield guest
+
+
+def exchange_udp(sender: SmallGuest, to: SmallGuest, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Sends one long datagram that is to be cut between guests that know each other; what was sent and what came."""
+    to.net.send(tcp(ELSEWHERE, to.net.mac, 100), offload=PARTIAL)
+    sender.net.drain()
+    sent = udp(to.net.mac, sender.net.mac, 60_000)
+    sender.net.send(sent, offload=CUT_UDP)
+    return sent, [to.net.receive_with_header() for _ in range(count)]
+
+
+def test_long_datagram_stays_whole_for_who_can_take_it(
+    devices: tuple[Plugged, Plugged], modern_sender: SmallGuest
+) -> None:
+    with receiver(devices[1], ModernDriver, EVERY) as to:
+        sent, [(header, received)] = exchange_udp(modern_sender, to, 1)
+        assert received == sent
+        assert n.OFFLOAD.unpack(header[:10]) == (n.NEEDS_CSUM, n.GSO_UDP_L4, DATAGRAM_AT, SIZE, TCP_AT, 6)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("taken_away", [1 << f.NET_GUEST_USO4, n.GUEST_OFFLOADS], ids=["uso4", "all"])
+def test_long_datagram_is_cut_for_who_cannot(
+    devices: tuple[Plugged, Plugged], modern_sender: SmallGuest, kind: type[Driver], taken_away: int
+) -> None:
+    """A legacy driver cannot take it whatever it wants: its features end at bit 31."""
+    with receiver(devices[1], kind, EVERY & ~taken_away) as to:
+        sent, received = exchange_udp(modern_sender, to, -(-60_000 // SIZE))
+        assert b"".join(frame[DATAGRAM_AT:] for _, frame in received) == sent[DATAGRAM_AT:]
+        for header, frame in received:
+            assert header[:10] == bytes(10)
+            assert struct.unpack("!H", frame[38:40])[0] == len(frame) - TCP_AT
+            assert_final(frame)
+
+
+def test_representor_gets_a_long_datagram(modern_sender: SmallGuest, dpu: Dpu) -> None:
+    """Whole where its kernel can cut it, else cut: in any case every byte of it, once."""
+    with dpu.representor(modern_sender.device) as outside:
+        sent = udp(ELSEWHERE, modern_sender.net.mac, 60_000)
+        modern_sender.net.send(sent, offload=CUT_UDP)
+        assert b"".join(frame[DATAGRAM_AT:] for frame in outside.drain(0.2)) == sent[DATAGRAM_AT:]
 
 
 def test_command_takes_an_offload_away(devices: tuple[Plugged, Plugged], sender: SmallGuest) -> None:

@@ -51,7 +51,29 @@ def test_access_platform_is_on_request() -> None:
 
 
 def test_default_bits() -> None:
-    assert f.bits_of(DEFAULT) == [0, 1, 2, 3, 5, 7, 8, 9, 11, 12, 13, *range(15, 24), 27, 28, 29, 32, 40, 63]
+    assert f.bits_of(DEFAULT) == [
+        0,
+        1,
+        2,
+        3,
+        5,
+        7,
+        8,
+        9,
+        11,
+        12,
+        13,
+        *range(15, 24),
+        27,
+        28,
+        29,
+        32,
+        40,
+        54,
+        55,
+        56,
+        63,
+    ]
 
 
 def test_mergeable_buffers_can_be_withheld() -> None:

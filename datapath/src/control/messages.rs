@@ -147,7 +147,7 @@ pub struct SetFrameLimit {
     pub octets: u64,
 }
 
-/// Stateless offloads in force: feature bits CSUM, GUEST_CSUM, GUEST_TSO4/6, GUEST_ECN, HOST_TSO4/6, HOST_ECN.
+/// Stateless offloads in force: feature bits CSUM, HOST_TSO4/6, HOST_ECN, HOST_USO, and those of the guest's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetOffloads {
     pub features: u64,

@@ -1,7 +1,7 @@
 //! What a driver left undone, done in software for a receiver who cannot.
 
 use super::checksum::{add, folded};
-use super::header::{Header, TCP_CHECKSUM};
+use super::header::{Header, TCP_CHECKSUM, UDP_CHECKSUM};
 use super::layout::{LOOKED_AT, Layout};
 use crate::memory::Source;
 use crate::ring::Payload;
@@ -9,11 +9,13 @@ use crate::ring::Payload;
 /// Offsets in a TCP header, and its flags.
 const SEQUENCE: usize = 4;
 const FLAGS: usize = 13;
-const CHECKSUM: usize = TCP_CHECKSUM as usize;
 const FIN: u8 = 1;
 const PSH: u8 = 8;
 const CWR: u8 = 0x80;
 const TCP: u8 = 6;
+/// Where a UDP header has its length.
+const UDP_LENGTH: usize = 4;
+const UDP: u8 = 17;
 
 /// Calls `each` with every frame that comes of one, complete, in order, until it says false. `frame` is a copy, which nobody
 /// else can change. False if the header contradicts it, or if `each` said so.
@@ -49,7 +51,11 @@ fn cut(header: &Header, frame: &[u8], mut each: impl FnMut(&Payload<'_, '_>) -> 
         let own = &mut own[..layout.payload];
         own.copy_from_slice(headers);
         layout.address(own, number, part.len());
-        layout.number(own, number * size, [number == 0, number == last]);
+        if layout.udp {
+            layout.length(own, part.len());
+        } else {
+            layout.number(own, number * size, [number == 0, number == last]);
+        }
         layout.sum(own, part);
         let pieces = [Source::from(&*own), Source::from(part)];
         each(&Payload::new(&pieces, own.len() + part.len(), 0))
@@ -88,13 +94,22 @@ impl Layout {
         }
     }
 
+    /// UDP: each datagram's own length.
+    fn length(&self, headers: &mut [u8], part: usize) {
+        let udp = &mut headers[self.transport..];
+        let len = (udp.len() + part) as u16;
+        udp[UDP_LENGTH..UDP_LENGTH + 2].copy_from_slice(&len.to_be_bytes());
+    }
+
     fn sum(&self, headers: &mut [u8], part: &[u8]) {
-        let (before, tcp) = headers.split_at_mut(self.transport);
+        let (before, own) = headers.split_at_mut(self.transport);
         let ip = &before[self.network..];
         let addresses = if self.v6 { &ip[8..40] } else { &ip[12..20] };
-        let [high, low] = ((tcp.len() + part.len()) as u16).to_be_bytes();
-        tcp[CHECKSUM..CHECKSUM + 2].fill(0);
-        let sum = add(add(add(0, addresses), &[0, TCP, high, low]), tcp);
-        tcp[CHECKSUM..CHECKSUM + 2].copy_from_slice(&folded(add(sum, part)));
+        let (protocol, place) = if self.udp { (UDP, UDP_CHECKSUM) } else { (TCP, TCP_CHECKSUM) };
+        let checksum = usize::from(place)..usize::from(place) + 2;
+        let [high, low] = ((own.len() + part.len()) as u16).to_be_bytes();
+        own[checksum.clone()].fill(0);
+        let sum = add(add(add(0, addresses), &[0, protocol, high, low]), own);
+        own[checksum].copy_from_slice(&folded(add(sum, part)));
     }
 }

@@ -9,9 +9,11 @@ const DATA_VALID: u8 = 2;
 /// Values of `gso_type`, and the bit that may be added to those of TCP.
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
+const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
-/// Where a TCP header has its checksum.
+/// Where a TCP and a UDP header have their checksums.
 pub const TCP_CHECKSUM: u16 = 16;
+pub const UDP_CHECKSUM: u16 = 6;
 /// A checksum never covers the Ethernet header.
 const FIRST_CHECKSUM: u16 = 14;
 /// Longest IP packet: its length has 16 bits.
@@ -30,10 +32,12 @@ pub struct Header {
     /// Where the sum begins, and where, from there, the checksum is.
     pub start: u16,
     pub offset: u16,
+    /// Whether datagrams that are to be cut are IPv6's: their `gso_type` does not say.
+    six: bool,
 }
 
-/// Which offloads hold for a function: feature bits CSUM, GUEST_CSUM, GUEST_TSO4/6, GUEST_ECN, HOST_TSO4/6, HOST_ECN, by
-/// their numbers (§5.1.3).
+/// Which offloads hold for a function: feature bits CSUM, GUEST_CSUM, GUEST_TSO4/6, GUEST_ECN, GUEST_USO4/6, HOST_TSO4/6,
+/// HOST_ECN, HOST_USO, by their numbers (§5.1.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads(pub u64);
 
@@ -45,17 +49,41 @@ const GUEST_ECN: u64 = 1 << 9;
 const HOST_TSO4: u64 = 1 << 11;
 const HOST_TSO6: u64 = 1 << 12;
 const HOST_ECN: u64 = 1 << 13;
+const GUEST_USO4: u64 = 1 << 54;
+const GUEST_USO6: u64 = 1 << 55;
+const HOST_USO: u64 = 1 << 56;
+
+/// The features that let frames be cut: what is sent, and what is received.
+const HOST: Cuts = Cuts { tcp: [HOST_TSO4, HOST_TSO6], udp: [HOST_USO, HOST_USO], ecn: HOST_ECN };
+const GUEST: Cuts = Cuts { tcp: [GUEST_TSO4, GUEST_TSO6], udp: [GUEST_USO4, GUEST_USO6], ecn: GUEST_ECN };
+
+/// For TCP and for UDP: over IPv4, and over IPv6.
+struct Cuts {
+    tcp: [u64; 2],
+    udp: [u64; 2],
+    ecn: u64,
+}
 
 /// linux/if_tun.h, TUNSETOFFLOAD.
-const TUN_CSUM: u32 = 1;
+pub const TUN_CSUM: u32 = 1;
 const TUN_TSO4: u32 = 2;
 const TUN_TSO6: u32 = 4;
 const TUN_ECN: u32 = 8;
+/// Both families at once: the kernel knows UDP segmentation of only one as little as we do.
+pub const TUN_USO: u32 = 0x20 | 0x40;
 
 impl Header {
     pub fn new(bytes: [u8; BYTES]) -> Header {
         let word = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-        Header { flags: bytes[0], gso: bytes[1], headers: word(2), size: word(4), start: word(6), offset: word(8) }
+        Header {
+            flags: bytes[0],
+            gso: bytes[1],
+            headers: word(2),
+            size: word(4),
+            start: word(6),
+            offset: word(8),
+            six: false,
+        }
     }
 
     /// The header of a frame in `count` buffers. The legacy one lacks the last two bytes.
@@ -82,8 +110,10 @@ impl Header {
         self.gso != 0
     }
 
-    pub fn v6(&self) -> bool {
-        self.gso & !GSO_ECN == GSO_TCPV6
+    /// Whether the frame is to be cut into UDP datagrams.
+    #[inline(always)]
+    pub fn datagrams(&self) -> bool {
+        self.gso == GSO_UDP_L4
     }
 
     /// Whether a checksum is missing.
@@ -104,8 +134,7 @@ impl Header {
         if flags == 0 && self.gso == 0 {
             return Some(Header::default());
         }
-        if !may.has(CSUM) || flags == 0 || (self.gso != 0 && !may.segments(self.gso, [HOST_TSO4, HOST_TSO6, HOST_ECN]))
-        {
+        if !may.has(CSUM) || flags == 0 || (self.gso != 0 && !may.segments(&self, &HOST)) {
             return None;
         }
         Header { flags, ..self }.checked(frame)
@@ -125,7 +154,7 @@ impl Header {
         if !self.partial() || self.start < FIRST_CHECKSUM || sum + 2 > frame.len {
             return None;
         }
-        let checksum_only = Header { gso: 0, headers: 0, size: 0, ..self };
+        let checksum_only = Header { gso: 0, headers: 0, size: 0, six: false, ..self };
         if self.gso == 0 {
             return Some(checksum_only);
         }
@@ -137,15 +166,20 @@ impl Header {
         }
         // What fits into one segment is no longer cut, only summed.
         let left = frame.len - layout.payload;
-        let whole = Header { headers: layout.payload as u16, ..self };
+        let whole = Header { headers: layout.payload as u16, six: layout.udp && layout.v6, ..self };
         Some(if left <= usize::from(self.size) { checksum_only } else { whole })
     }
 
     /// Where the headers of a frame to be cut lie; None if they are not what the header says.
     pub fn layout(&self, bytes: &[u8]) -> Option<Layout> {
-        let known = matches!(self.gso & !GSO_ECN, GSO_TCPV4 | GSO_TCPV6) && self.offset == TCP_CHECKSUM;
-        let layout = Layout::of(bytes).filter(|_| known)?;
-        (layout.v6 == self.v6() && layout.transport == usize::from(self.start)).then_some(layout)
+        let layout = Layout::of(bytes)?;
+        let known = match self.gso & !GSO_ECN {
+            GSO_TCPV4 => !layout.udp && !layout.v6,
+            GSO_TCPV6 => !layout.udp && layout.v6,
+            _ => layout.udp && self.datagrams(),
+        };
+        let checksum = if layout.udp { UDP_CHECKSUM } else { TCP_CHECKSUM };
+        (known && self.offset == checksum && layout.transport == usize::from(self.start)).then_some(layout)
     }
 }
 
@@ -155,14 +189,16 @@ impl Offloads {
         self.0 & feature != 0
     }
 
-    /// Whether frames of a `gso_type` may be cut, of the features for TCP over IPv4, over IPv6, and with ECN.
-    fn segments(self, gso: u8, [tso4, tso6, ecn]: [u64; 3]) -> bool {
-        let kind = match gso & !GSO_ECN {
-            GSO_TCPV4 => tso4,
-            GSO_TCPV6 => tso6,
-            _ => return false,
-        };
-        self.has(kind) && (gso & GSO_ECN == 0 || self.has(ecn))
+    /// Whether a frame with this header may be cut, of the features for it.
+    fn segments(self, header: &Header, features: &Cuts) -> bool {
+        match header.gso & !GSO_ECN {
+            _ if header.datagrams() => self.has(features.udp[usize::from(header.six)]),
+            kind @ (GSO_TCPV4 | GSO_TCPV6) => {
+                self.has(features.tcp[usize::from(kind == GSO_TCPV6)])
+                    && (header.gso & GSO_ECN == 0 || self.has(features.ecn))
+            }
+            _ => false,
+        }
     }
 
     /// The header that a receiver gets with the frame left as it is; None if it has to be finished first (§5.1.6.4.1).
@@ -176,23 +212,24 @@ impl Offloads {
         if !self.has(GUEST_CSUM) {
             return if header.partial() { None } else { Some(Header::default()) };
         }
-        let cut = !header.segmented() || self.segments(header.gso, [GUEST_TSO4, GUEST_TSO6, GUEST_ECN]);
+        let cut = !header.segmented() || self.segments(&header, &GUEST);
         cut.then_some(header)
     }
 
     /// Whether frames may come that are longer than the medium's.
     pub fn takes_segments(self) -> bool {
-        self.has(GUEST_CSUM) && self.has(GUEST_TSO4 | GUEST_TSO6)
+        self.has(GUEST_CSUM) && self.has(GUEST_TSO4 | GUEST_TSO6 | GUEST_USO4 | GUEST_USO6)
     }
 
     /// What the kernel may leave undone for this receiver: flags of TUNSETOFFLOAD.
     pub fn tun(self) -> u32 {
         let flag = |feature, flag| if self.has(feature) { flag } else { 0 };
-        let segments = flag(GUEST_TSO4, TUN_TSO4) | flag(GUEST_TSO6, TUN_TSO6);
-        match (self.has(GUEST_CSUM), segments) {
-            (false, _) => 0,
-            (true, 0) => TUN_CSUM,
-            (true, _) => TUN_CSUM | segments | flag(GUEST_ECN, TUN_ECN),
+        if !self.has(GUEST_CSUM) {
+            return 0;
         }
+        let tcp = flag(GUEST_TSO4, TUN_TSO4) | flag(GUEST_TSO6, TUN_TSO6);
+        let ecn = if tcp == 0 { 0 } else { flag(GUEST_ECN, TUN_ECN) };
+        let udp = if self.has(GUEST_USO4) && self.has(GUEST_USO6) { TUN_USO } else { 0 };
+        TUN_CSUM | tcp | ecn | udp
     }
 }

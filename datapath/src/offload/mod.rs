@@ -1,4 +1,4 @@
-//! Checksum and segmentation that a driver left undone (virtio 1.3 §5.1.6.2, §5.1.6.4): what its header asks for, who may
+//! Checksum and segmentation (of TCP, and of UDP into datagrams) that a driver left undone (virtio 1.3 §5.1.6.2, §5.1.6.4): what its header asks for, who may
 //! ask and who can take it, and the work itself for a receiver who cannot.
 
 mod checksum;
@@ -9,4 +9,4 @@ mod layout;
 mod tests;
 
 pub use finish::finish;
-pub use header::{Header, Offloads};
+pub use header::{Header, Offloads, TUN_CSUM, TUN_USO};

@@ -4,24 +4,27 @@ use super::{Header, Offloads, finish};
 use crate::memory::Source;
 use crate::ring::Payload;
 
-const ALL: Offloads = Offloads(0x3fff);
+const ALL: Offloads = Offloads(0x3fff | 7 << 54);
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const PSH: u8 = 8;
 const ACK: u8 = 16;
 const CWR: u8 = 0x80;
 
-/// A frame of TCP, as a driver leaves it: lengths as if whole, the checksum that of the pseudo-header or nothing.
+/// A frame of TCP or UDP, as a driver leaves it: lengths as if whole, the checksum that of the pseudo-header or nothing.
 #[derive(Clone, Copy)]
 struct Kind {
     v6: bool,
+    udp: bool,
     tags: usize,
     options: usize,
     extension: bool,
     flags: u8,
 }
 
-const PLAIN: Kind = Kind { v6: false, tags: 0, options: 12, extension: false, flags: ACK | PSH | FIN | CWR };
+const PLAIN: Kind =
+    Kind { v6: false, udp: false, tags: 0, options: 12, extension: false, flags: ACK | PSH | FIN | CWR };
+const DATAGRAM: Kind = Kind { udp: true, options: 0, ..PLAIN };
 
 impl Kind {
     fn network(&self) -> usize {
@@ -33,35 +36,59 @@ impl Kind {
     }
 
     fn payload(&self) -> usize {
-        self.transport() + 20 + self.options
+        self.transport() + self.own() + self.options
+    }
+
+    /// The transport's own header without options.
+    fn own(&self) -> usize {
+        if self.udp { 8 } else { 20 }
+    }
+
+    fn protocol(&self) -> u8 {
+        if self.udp { 17 } else { 6 }
+    }
+
+    fn checksum(&self) -> u16 {
+        if self.udp { 6 } else { 16 }
     }
 
     fn frame(&self, payload: usize) -> Vec<u8> {
         let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
         (0..self.tags).for_each(|_| bytes.extend([0x81, 0, 0, 7]));
         bytes.extend(if self.v6 { [0x86, 0xdd] } else { [8, 0] });
-        let segment = 20 + self.options + payload;
+        let segment = self.own() + self.options + payload;
         if self.v6 {
             let extension = if self.extension { 8 } else { 0 };
             bytes.extend([0x60, 0, 0, 0]);
             bytes.extend(((segment + extension) as u16).to_be_bytes());
-            bytes.extend([if self.extension { 0 } else { 6 }, 64]);
+            bytes.extend([if self.extension { 0 } else { self.protocol() }, 64]);
             bytes.extend((1..=32).map(|n| n * 7));
-            bytes.extend([6, 0, 1, 4, 0, 0, 0, 0].iter().take(extension));
+            bytes.extend([self.protocol(), 0, 1, 4, 0, 0, 0, 0].iter().take(extension));
         } else {
             bytes.extend([0x45, 0]);
             bytes.extend(((20 + segment) as u16).to_be_bytes());
-            bytes.extend([0xff, 0xfe, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 9]);
+            bytes.extend([0xff, 0xfe, 0x40, 0, 64, self.protocol(), 0, 0, 192, 0, 2, 1, 198, 51, 100, 9]);
         }
-        bytes.extend([0x12, 0x34, 0, 80, 0xff, 0xff, 0xff, 0x00, 1, 2, 3, 4]);
-        bytes.extend([((20 + self.options) * 4) as u8, self.flags, 0xab, 0xcd, 0, 0, 0, 0]);
+        bytes.extend([0x12, 0x34, 0, 80]);
+        if self.udp {
+            bytes.extend((segment as u16).to_be_bytes());
+            bytes.extend([0, 0]);
+        } else {
+            bytes.extend([0xff, 0xff, 0xff, 0x00, 1, 2, 3, 4]);
+            bytes.extend([((20 + self.options) * 4) as u8, self.flags, 0xab, 0xcd, 0, 0, 0, 0]);
+        }
         bytes.extend((0..self.options).map(|_| 1));
         bytes.extend((0..payload).map(|n| (n * 31 + n / 251) as u8));
         bytes
     }
 
     fn header(&self, size: u16) -> Header {
-        header(1, if self.v6 { 4 } else { 1 }, size, self.transport() as u16, 16)
+        let gso = match (self.udp, self.v6) {
+            (true, _) => 5,
+            (_, true) => 4,
+            _ => 1,
+        };
+        header(1, gso, size, self.transport() as u16, self.checksum())
     }
 
     fn cut(&self, payload: usize, size: u16) -> Vec<Vec<u8>> {
@@ -116,10 +143,10 @@ fn assert_summed(kind: &Kind, frame: &[u8]) {
     let (network, transport) = (kind.network(), kind.transport());
     let len = frame.len() - transport;
     let mut all = if kind.v6 { frame[network + 8..network + 40].to_vec() } else { frame[network + 12..][..8].to_vec() };
-    all.extend([0, 6]);
+    all.extend([0, kind.protocol()]);
     all.extend((len as u16).to_be_bytes());
     all.extend(&frame[transport..]);
-    assert_eq!(reference(&all), 0xffff, "the TCP checksum");
+    assert_eq!(reference(&all), 0xffff, "the checksum of TCP or UDP");
     if kind.v6 {
         assert_eq!(usize::from(word(frame, network + 4)), frame.len() - network - 40);
     } else {
@@ -135,15 +162,20 @@ fn assert_cut(kind: &Kind, payload: usize, size: u16) {
     for (number, frame) in frames.iter().enumerate() {
         assert_summed(kind, frame);
         let (tcp, last) = (&frame[kind.transport()..], number + 1 == frames.len());
-        let sequence = u32::from_be_bytes(tcp[4..8].try_into().unwrap());
-        assert_eq!(sequence, 0xffff_ff00u32.wrapping_add(data.len() as u32));
-        let gone = if number == 0 { 0 } else { CWR } | if last { 0 } else { FIN | PSH };
-        assert_eq!(tcp[13], kind.flags & !gone);
+        if kind.udp {
+            assert_eq!(usize::from(word(tcp, 4)), tcp.len());
+        } else {
+            let sequence = u32::from_be_bytes(tcp[4..8].try_into().unwrap());
+            assert_eq!(sequence, 0xffff_ff00u32.wrapping_add(data.len() as u32));
+            let gone = if number == 0 { 0 } else { CWR } | if last { 0 } else { FIN | PSH };
+            assert_eq!(tcp[13], kind.flags & !gone);
+        }
         if !kind.v6 {
             assert_eq!(word(frame, kind.network() + 4), 0xfffeu16.wrapping_add(number as u16));
         }
         assert_eq!(frame[..kind.network()], whole[..kind.network()]);
-        assert_eq!(frame[kind.transport() + 20..kind.payload()], whole[kind.transport() + 20..kind.payload()]);
+        let options = kind.transport() + kind.own()..kind.payload();
+        assert_eq!(frame[options.clone()], whole[options]);
         assert!(last || frame.len() == kind.payload() + usize::from(size));
         data.extend(&frame[kind.payload()..]);
     }
@@ -160,6 +192,10 @@ fn segments_of_every_kind_of_frame() {
         Kind { v6: true, ..PLAIN },
         Kind { v6: true, tags: 1, options: 0, ..PLAIN },
         Kind { v6: true, extension: true, ..PLAIN },
+        DATAGRAM,
+        Kind { tags: 1, ..DATAGRAM },
+        Kind { v6: true, ..DATAGRAM },
+        Kind { v6: true, tags: 2, extension: true, ..DATAGRAM },
     ] {
         for (payload, size) in [(2, 1), (1449, 1448), (4344, 1448), (5001, 1447), (9999, 7), (65000, 1448)] {
             assert_cut(&kind, payload, size);
@@ -223,12 +259,26 @@ fn headers_that_contradict_their_frame() {
         (header(1, 1, len + 1, start, 16), "segments longer than the frame"),
         (header(1, 4, 1448, start, 16), "IPv6 that is IPv4"),
         (header(1, 3, 1448, start, 16), "UDP fragments"),
-        (header(1, 5, 1448, start, 16), "UDP segments"),
+        (header(1, 5, 1448, start, 16), "UDP that is TCP"),
+        (header(1, 5, 1448, start, 6), "UDP that is TCP"),
         (header(1, 0x80, 1448, start, 16), "ECN of no segments"),
         (header(1, 1, 1448, start + 4, 16), "TCP that begins elsewhere"),
         (header(1, 1, 1448, start, 6), "the checksum of UDP"),
     ] {
         assert_eq!(transmitted(wrong, &frame), None, "{why}");
+    }
+    let datagram = DATAGRAM.frame(4000);
+    for (wrong, why) in [
+        (header(1, 1, 1448, start, 6), "TCP that is UDP"),
+        (header(1, 1, 1448, start, 16), "TCP that is UDP"),
+        (header(1, 3, 1448, start, 6), "fragments, which another bit is about"),
+        (header(1, 0x85, 1448, start, 6), "ECN, which UDP does not have"),
+        (header(1, 5, 1448, start, 16), "the checksum of TCP"),
+        (header(1, 5, 1448, start + 4, 6), "UDP that begins elsewhere"),
+        (header(0, 5, 1448, start, 6), "datagrams without checksums"),
+        (header(1, 5, 0, start, 6), "datagrams of nothing"),
+    ] {
+        assert_eq!(transmitted(wrong, &datagram), None, "{why}");
     }
 }
 
@@ -243,6 +293,7 @@ fn frames_that_are_no_tcp_are_not_cut() {
         (network + 6, 0x20, "a fragment"),
         (network + 7, 1, "a later fragment"),
         (network + 9, 17, "UDP"),
+        (network + 9, 1, "ICMP"),
         (transport + 12, 0x40, "a TCP header of 16 bytes"),
     ] {
         let mut frame = right.clone();
@@ -266,16 +317,19 @@ fn a_frame_longer_than_ip_can_be() {
 #[test]
 fn what_was_not_negotiated_may_not_be_asked() {
     let (four, six) = (PLAIN, Kind { v6: true, ..PLAIN });
+    let six_datagram = Kind { v6: true, ..DATAGRAM };
     let ecn = header(1, 0x81, 1448, PLAIN.transport() as u16, 16);
     for (header, kind, needed) in [
         (header(1, 0, 0, 34, 16), four, 1u64),
         (four.header(1448), four, 1 | 1 << 11),
         (six.header(1448), six, 1 | 1 << 12),
         (ecn, four, 1 | 1 << 11 | 1 << 13),
+        (DATAGRAM.header(1448), DATAGRAM, 1 | 1 << 56),
+        (six_datagram.header(1448), six_datagram, 1 | 1 << 56),
     ] {
         let frame = kind.frame(4000);
         assert!(transmitted_by(Offloads(needed), header, &frame).is_some());
-        for bit in (0..14).filter(|bit| needed >> bit & 1 != 0) {
+        for bit in (0..64).filter(|bit| needed >> bit & 1 != 0) {
             assert_eq!(transmitted_by(Offloads(ALL.0 & !(1 << bit)), header, &frame), None, "without bit {bit}");
         }
     }
@@ -293,15 +347,21 @@ fn a_receiver_gets_only_what_it_negotiated() {
     let csum = transmitted(header(1, 0, 0, 34, 16), &frame).unwrap();
     let cut = transmitted(PLAIN.header(1448), &frame).unwrap();
     let ecn = transmitted(header(1, 0x81, 1448, PLAIN.transport() as u16, 16), &frame).unwrap();
+    let datagrams = [DATAGRAM, Kind { v6: true, ..DATAGRAM }]
+        .map(|kind| transmitted(kind.header(1448), &kind.frame(4000)).unwrap());
+    let all = [csum, cut, ecn, datagrams[0], datagrams[1]];
     for (features, takes) in [
-        (0, [false, false, false]),
-        (1 << 7, [false, false, false]),
-        (1 << 1, [true, false, false]),
-        (1 << 1 | 1 << 8, [true, false, false]),
-        (1 << 1 | 1 << 7, [true, true, false]),
-        (1 << 1 | 1 << 7 | 1 << 9, [true, true, true]),
+        (0, [0, 0, 0, 0, 0]),
+        (1 << 7 | 7 << 54, [0, 0, 0, 0, 0]),
+        (1 << 1, [1, 0, 0, 0, 0]),
+        (1 << 1 | 1 << 8, [1, 0, 0, 0, 0]),
+        (1 << 1 | 1 << 7, [1, 1, 0, 0, 0]),
+        (1 << 1 | 1 << 7 | 1 << 9, [1, 1, 1, 0, 0]),
+        (1 << 1 | 1 << 54, [1, 0, 0, 1, 0]),
+        (1 << 1 | 1 << 55, [1, 0, 0, 0, 1]),
+        (1 << 1 | 1 << 56, [1, 0, 0, 0, 0]),
     ] {
-        assert_eq!([csum, cut, ecn].map(|header| Offloads(features).taken(header).is_some()), takes);
+        assert_eq!(all.map(|header| u8::from(Offloads(features).taken(header).is_some())), takes);
     }
     let valid = header(2, 0, 0, 0, 0).represented(&Payload::new(&[Source::from(&frame[..])], frame.len(), 0)).unwrap();
     assert_eq!(Offloads(0).taken(valid), Some(Header::default()));
@@ -318,6 +378,9 @@ fn the_kernel_leaves_undone_what_the_receiver_takes() {
         (1 << 1 | 1 << 7, 3),
         (1 << 1 | 1 << 8 | 1 << 9, 13),
         (0x3fff, 15),
+        (1 << 1 | 1 << 54, 1),
+        (1 << 1 | 3 << 54, 1 | 0x60),
+        (ALL.0, 15 | 0x60),
     ] {
         assert_eq!(Offloads(features).tun(), flags);
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::memory::{MOST_PIECES, Sink, Source, gather, scatter};
-use crate::offload::Header;
+use crate::offload::{Header, TUN_CSUM, TUN_USO, finish};
 use crate::ring::Payload;
 use crate::switch::Loss;
 
@@ -19,6 +19,8 @@ pub const LONGEST: usize = 68 * 1024;
 pub struct Tap {
     fd: OwnedFd,
     gone: bool,
+    /// Whether the kernel cuts datagrams (since Linux 6.2): it then takes them whole, and may leave them so.
+    pub(super) datagrams: bool,
 }
 
 /// What a read came to.
@@ -40,7 +42,10 @@ pub enum Outcome {
 
 impl Tap {
     pub fn new(fd: OwnedFd) -> Tap {
-        Tap { fd, gone: false }
+        let mut tap = Tap { fd, gone: false, datagrams: false };
+        tap.datagrams = tap.set(TUN_CSUM | TUN_USO).is_ok();
+        let _ = tap.set(0);
+        tap
     }
 
     /// What the kernel may leave undone in frames that are received from now on; those in its queue stay as they are.
@@ -48,6 +53,10 @@ impl Tap {
         if self.gone {
             return Ok(());
         }
+        self.set(if self.datagrams { flags } else { flags & !TUN_USO })
+    }
+
+    fn set(&mut self, flags: u32) -> io::Result<()> {
         // SAFETY: this request takes a number.
         match unsafe { libc::ioctl(self.fd.as_raw_fd(), TUNSETOFFLOAD, libc::c_ulong::from(flags)) } {
             0 => Ok(()),
@@ -60,6 +69,22 @@ impl Tap {
         if self.gone {
             return Err(Some(Loss::RepresentorDown));
         }
+        if header.datagrams() && !self.datagrams { self.cut(frame, header) } else { self.put(frame, header) }
+    }
+
+    /// The kernel does not know what to do: it gets the datagrams one by one.
+    fn cut(&mut self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {
+        let mut whole = vec![0; frame.len];
+        frame.read(&mut whole);
+        let mut outcome = Ok(());
+        let cut = finish(header, &mut whole, |datagram| {
+            outcome = self.put(datagram, &Header::default());
+            outcome.is_ok()
+        });
+        if cut { Ok(()) } else { outcome.and(Err(Some(Loss::BadHeader))) }
+    }
+
+    fn put(&mut self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {
         let header = header.bytes(0);
         let mut pieces = Vec::with_capacity(4);
         pieces.push(Source::from(&header[..]));

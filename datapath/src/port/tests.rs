@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use super::{LONGEST, Outcome, Tap};
 use crate::memory::{Sink, Source};
-use crate::offload::Header;
+use crate::offload::{Header, Offloads};
 use crate::ring::Payload;
 use crate::switch::Loss;
 
@@ -176,4 +176,51 @@ fn delete(index: i32) {
         let fd = OwnedFd::from_raw_fd(fd);
         assert_eq!(libc::send(fd.as_raw_fd(), message.as_ptr().cast(), message.len(), 0), 32);
     }
+}
+
+/// A UDP datagram over IPv4, of `payload` bytes, with the checksum left undone; its header, to be cut each `size` bytes.
+fn datagrams(payload: usize, size: u16) -> (Vec<u8>, Header) {
+    let mut bytes = frame(14);
+    bytes[12..].copy_from_slice(&[8, 0]);
+    bytes.extend([0x45, 0]);
+    bytes.extend(((28 + payload) as u16).to_be_bytes());
+    bytes.extend([0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 0, 9, 0, 9]);
+    bytes.extend(((8 + payload) as u16).to_be_bytes());
+    bytes.extend([0, 0]);
+    bytes.extend((0..payload).map(|n| (n / 7) as u8));
+    let [low, high] = size.to_le_bytes();
+    let asked = Header::new([1, 5, 42, 0, low, high, 34, 0, 6, 0]);
+    let header = asked.transmitted(Offloads(1 | 1 << 56), &Payload::new(&[Source::from(&bytes[..])], bytes.len(), 0));
+    (bytes, header.expect("as it should be"))
+}
+
+#[test]
+fn datagrams_go_whole_to_a_kernel_that_cuts_them_and_one_by_one_to_another() {
+    with_link(|mut link| {
+        let (bytes, header) = datagrams(5000, 1400);
+        for (kernel_cuts, lens) in [(true, vec![42 + 5000]), (false, vec![1442, 1442, 1442, 42 + 800])] {
+            if kernel_cuts && !link.tap.datagrams {
+                continue; // before Linux 6.2
+            }
+            link.tap.datagrams = kernel_cuts;
+            link.tap.send(&Payload::new(&[Source::from(&bytes[..])], bytes.len(), 0), &header).unwrap();
+            let mut seen = vec![0; 70_000];
+            let mut data = Vec::<u8>::new();
+            for len in lens {
+                assert_eq!(rustix::io::read(&link.packets, &mut seen[..]), Ok(len));
+                data.extend(&seen[42..len]);
+            }
+            assert_eq!(data, bytes[42..]);
+        }
+    });
+}
+
+#[test]
+fn what_the_kernel_may_leave_undone_is_set_whether_it_cuts_datagrams_or_not() {
+    with_link(|mut link| {
+        let all = Offloads(0x3fff | 7 << 54).tun();
+        assert!(link.tap.set_offloads(all).is_ok());
+        link.tap.datagrams = false;
+        assert!(link.tap.set_offloads(all).is_ok());
+    });
 }

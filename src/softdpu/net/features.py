@@ -32,6 +32,9 @@ DEFAULT = f.mask_of(
     f.EVENT_IDX,
     f.VERSION_1,
     f.RING_RESET,
+    f.NET_GUEST_USO4,
+    f.NET_GUEST_USO6,
+    f.NET_HOST_USO,
     f.NET_SPEED_DUPLEX,
 )
 # Off unless asked for, as in QEMU: a guest behind an IOMMU needs it, a legacy driver can do nothing with it.

@@ -27,14 +27,16 @@ HEADER, LEGACY_HEADER = 12, 10  # bytes of virtio_net_hdr; without num_buffers o
 MAX_PAIRS = 32
 
 # The feature bits that say what frames a driver receives (§5.1.6.5.7), and what it may leave undone in those it sends.
-GUEST_OFFLOADS = f.mask_of(f.NET_GUEST_CSUM, f.NET_GUEST_TSO4, f.NET_GUEST_TSO6, f.NET_GUEST_ECN)
-HOST_OFFLOADS = f.mask_of(f.NET_CSUM, f.NET_HOST_TSO4, f.NET_HOST_TSO6, f.NET_HOST_ECN)
+GUEST_OFFLOADS = f.mask_of(
+    f.NET_GUEST_CSUM, f.NET_GUEST_TSO4, f.NET_GUEST_TSO6, f.NET_GUEST_ECN, f.NET_GUEST_USO4, f.NET_GUEST_USO6
+)
+HOST_OFFLOADS = f.mask_of(f.NET_CSUM, f.NET_HOST_TSO4, f.NET_HOST_TSO6, f.NET_HOST_ECN, f.NET_HOST_USO)
 OFFLOADS_BYTES = 8
 
 # virtio_net_hdr but num_buffers: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset (§5.1.6)
 OFFLOAD = Struct("<BBHHHH")
 NEEDS_CSUM, DATA_VALID = 1, 2
-GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_ECN = 0, 1, 4, 0x80
+GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, GSO_ECN = 0, 1, 4, 5, 0x80
 
 OK, ERR = b"\x00", b"\x01"  # the ack byte, §5.1.6.5
 

@@ -111,7 +111,7 @@ class SetFrameLimit(Effect, frozen=True):
 
 
 class SetOffloads(Effect, frozen=True):
-    """Stateless offloads in force: feature bits CSUM, GUEST_CSUM, GUEST_TSO4/6, GUEST_ECN, HOST_TSO4/6, HOST_ECN."""
+    """Stateless offloads in force: feature bits CSUM, HOST_TSO4/6, HOST_ECN, HOST_USO, and those of the guest's."""
 
     features: int
 
