@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from softdpu.lab import Guest, Lab
-from tests.dpu_under_test import Dpu, Plugged
+from tests.dpu_under_test import Dpu, Plugged, Reply
 
 CYCLES = int(os.environ.get("SOFTDPU_TEST_CYCLES", "20"))
 """How often tests of wear repeat what they do; 200 for a release. What takes seconds is repeated a tenth as often."""
@@ -59,15 +59,19 @@ class Bench:
 
         `vectors` is the number of MSI-X vectors: 0 for INTx only, None for what the firmware says.
         """
-        number = next(self._numbers)
-        mac = bytes.fromhex("0cc47aff00") + bytes([number])
-        options = ["-i", "mlx5_0", "-f", "0x0", "-m", mac.hex(":"), "-t", 1500, "-n", 3, "-s", 256]
-        options += ["-l"] if legacy else []
-        options += [] if vectors is None else ["--num_msix", vectors]
-        options += [] if guest is None else ["--host", self._hosts[guest.pid]]
-        reply = self.dpu.virtnet("hotplug", *options).json
-        path = self.dpu.root / "run/virtnet" / f"{reply['vuid']}.sock"
-        return Plugged(reply["vuid"], int(reply["id"]), mac, reply["sf_rep_net_device"], path, reply)
+        more = [] if vectors is None else ["--num_msix", vectors]
+        mac, reply = self.try_hotplug(guest, *(["-l"] if legacy else []), *more)
+        assert reply.status == 0, f"{reply.output}{reply.errors}{self.dpu.log.read_text()[-4000:]}"
+        path = self.dpu.root / "run/virtnet" / f"{reply.json['vuid']}.sock"
+        named = reply.json
+        return Plugged(named["vuid"], int(named["id"]), mac, named["sf_rep_net_device"], path, named)
+
+    def try_hotplug(self, guest: Guest | None, *options: object) -> tuple[bytes, Reply]:
+        """Runs `virtnet hotplug` with a MAC of its own, for the guest; what the operator reads is the answer."""
+        mac = bytes.fromhex("0cc47aff00") + bytes([next(self._numbers)])
+        line = ["-i", "mlx5_0", "-f", "0x0", "-m", mac.hex(":"), "-t", 1500, "-n", 3, "-s", 256, *options]
+        line += [] if guest is None else ["--host", self._hosts[guest.pid]]
+        return mac, self.dpu.virtnet("hotplug", *line, check=False)
 
     def configure(self, guest: Guest, device: Plugged, network: str | None = None, host: int = 2) -> Nic:
         """Waits for the guest's driver and gives both ends addresses: .`host` to the guest, .1 to the representor.

@@ -26,7 +26,7 @@ def test_behind_a_root_port(bench: Bench, boot: Boot, legacy: bool) -> None:
 
 @DRIVERS
 def test_behind_a_conventional_bridge(bench: Bench, boot: Boot, legacy: bool) -> None:
-    guest = boot("6.12", legacy=legacy, bridge=True)
+    guest = boot("6.12", legacy=legacy, bridges=1)
     nics = [bench.configure(guest, bench.hotplug(guest)) for _ in range(2)]
     for nic in nics:
         bench.ping_both_ways(nic)

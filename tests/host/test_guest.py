@@ -26,7 +26,7 @@ def many_ports() -> Iterator[Guest]:
 
 @pytest.fixture
 def one_bridge() -> Iterator[Guest]:
-    with Guest(kernel="6.12", legacy=True, bridge=True) as guest:
+    with Guest(kernel="6.12", legacy=True, bridges=1) as guest:
         yield guest
 
 

@@ -22,13 +22,13 @@ def test_root_ports_are_numbered_from_one() -> None:
 
 
 def test_a_bridge_on_q35_has_a_port_of_its_own() -> None:
-    text = arguments(Machine("6.12", root_ports=1, bridge=True))
-    assert "pcie-root-port,id=rpbridge,bus=pcie.0,chassis=2,slot=2" in text
-    assert "pcie-pci-bridge,id=bridge1,bus=rpbridge" in text
+    text = arguments(Machine("6.12", root_ports=1, bridges=1))
+    assert "pcie-root-port,id=rpb1,bus=pcie.0,chassis=2,slot=2" in text
+    assert "pcie-pci-bridge,id=bridge1,bus=rpb1" in text
 
 
 def test_a_bridge_on_i440fx_is_a_conventional_one() -> None:
-    assert "pci-bridge,id=bridge1,bus=pci.0" in arguments(Machine("6.12", type="pc", bridge=True))
+    assert "pci-bridge,id=bridge1,bus=pci.0" in arguments(Machine("6.12", type="pc", bridges=1))
 
 
 def test_devices_are_json_or_text() -> None:

@@ -117,12 +117,17 @@ class TransitionalDisabled(OperatorError):
 class NoPlaceForHotplug(OperatorError):
     """Every port of the emulated switch is taken."""
 
-    def __init__(self, used: int, ports: int) -> None:
+    def __init__(self, used: int, ports: int, most: int) -> None:
+        cure = (
+            "raise PCI_SWITCH_EMULATION_NUM_PORT with mlxconfig and power-cycle"
+            if ports < most
+            else "plug it from a second DPU (virtio-net-controller --root DIR), for the firmware allows no more ports"
+        )
         super().__init__(
             errno.ENOSPC,
             f"no free port for another hotplug device: {used} of {max(ports - 1, 0)} are used "
             f"(PCI_SWITCH_EMULATION_NUM_PORT={ports}, one port is the switch's own). Unplug one "
-            f"(virtnet unplug -p ID), or raise PCI_SWITCH_EMULATION_NUM_PORT with mlxconfig and power-cycle.",
+            f"(virtnet unplug -p ID), or {cure}.",
         )
 
 

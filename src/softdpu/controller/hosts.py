@@ -226,11 +226,12 @@ class Hosts:
         if not host.connected:
             return shown
         try:
-            budget = await host.budget()
-        except (HostError, NoIoWindow) as error:
+            budget, place = await host.outlook()
+        except HostError as error:
             return {**shown, "trouble": str(error)}
         ports = {share.bridge: share.reason for share in budget.shares}
-        return {**shown, "io_windows": budget.arithmetic(), "ports": ports}
+        next_ = f"{place.bus}, slot {place.slot}" if place else "none"
+        return {**shown, "io_windows": budget.arithmetic(), "next_transitional": next_, "ports": ports}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from softdpu.controller import errors
+from softdpu.firmware.parameters import MOST_SWITCH_PORTS
 from softdpu.firmware.rules import LEAST_VECTORS, functions, hotplug_places
 
 MOST_QUEUES = 65  # virtqueues of a device: 32 pairs and the control queue
@@ -57,7 +58,7 @@ class Limits:
         if transitional and not self.firmware["VIRTIO_EMULATION_HOTPLUG_TRANS"]:
             raise errors.TransitionalDisabled
         if plugged >= self.hotplug_devices:
-            raise errors.NoPlaceForHotplug(plugged, self.firmware["PCI_SWITCH_EMULATION_NUM_PORT"])
+            raise errors.NoPlaceForHotplug(plugged, self.firmware["PCI_SWITCH_EMULATION_NUM_PORT"], MOST_SWITCH_PORTS)
         if queues > self.queues:
             raise errors.TooManyQueues(queues, self.vectors, MOST_QUEUES)
         if vectors > self.vectors:

@@ -160,6 +160,11 @@ class Plugger:
     def _plugged(self) -> list[Device]:
         return [d for d in self.life.devices.values() if d.record.kind == "hotplug PF"]
 
+    @property
+    def places_left(self) -> int:
+        """How many more PFs the firmware lets one plug."""
+        return max(0, self.limits.hotplug_devices - len(self._plugged()))
+
     async def _undo(self, device: Device) -> None:
         """As if it had never been plugged."""
         try:

@@ -194,6 +194,8 @@ class Controller:
         return {
             "service": {"healthy": int(datapath is not None), "datapath_pid": datapath.pid if datapath else 0},
             "devices": devices,
+            "hotplug_devices_left": self.plugger.places_left,
+            "hosts": await self.hosts_attached.listing(),
         }
 
     async def power_cycle(self, request: PowerCycle) -> Json:

@@ -7,6 +7,7 @@ from typing import Literal
 from softdpu.spelling import suggestion
 
 FALSE_TRUE = ("False", "True")
+MOST_SWITCH_PORTS = 32
 
 
 class FirmwareError(ValueError):
@@ -94,7 +95,11 @@ TABLE = (
     _enum("VIRTIO_NET_EMULATION_VF_PCI_LAYOUT", "PCI layout of VFs.", "VIRTIO_1_X", "VIRTIO_TRANSITIONAL"),
     _bool("VIRTIO_EMULATION_HOTPLUG_TRANS", "Allow transitional hotplug devices (virtnet hotplug -l)."),
     _bool("PCI_SWITCH_EMULATION_ENABLE", "Emulate the PCI switch that hot plug needs."),
-    _int("PCI_SWITCH_EMULATION_NUM_PORT", 32, "Ports of the emulated switch; one fewer hotplug devices fit."),
+    _int(
+        "PCI_SWITCH_EMULATION_NUM_PORT",
+        MOST_SWITCH_PORTS,
+        "Ports of the emulated switch; one fewer hotplug devices fit.",
+    ),
     _bool("SRIOV_EN", "Allow VFs."),
     _int("NUM_OF_VFS", 127, "VFs of each network function."),
     _bool("PER_PF_NUM_SF", "Each network function has its own number of scalable functions."),

@@ -178,7 +178,16 @@ class QemuHost:
 
     async def budget(self) -> Budget:
         """I/O windows for transitional functions."""
-        return budget((await self.topology()).bridges)
+        return (await self.outlook())[0]
+
+    async def outlook(self) -> tuple[Budget, Place | None]:
+        """I/O windows for transitional functions, and the place that the next one would get now."""
+        topology = await self.topology()
+        try:
+            place = choose(self.name, topology, transitional=True)
+        except (NoIoWindow, NoFreePort):
+            place = None
+        return budget(topology.bridges), place
 
     # ---- connection
 

@@ -40,7 +40,7 @@ def _declare_boot(parser: ArgumentParser) -> None:
     add("--legacy", action="store_true", help="drive transitional devices by their I/O port registers")
     add("--machine", choices=("q35", "pc"), default="q35")
     add("--ports", type=int, default=4, metavar="N", help="PCIe root ports rp1 ... rpN to plug into (q35, default 4)")
-    add("--bridge", action="store_true", help="a conventional PCI bridge, bridge1")
+    add("--bridges", type=int, default=0, metavar="N", help="conventional PCI bridges bridge1 ... bridgeN (default 0)")
     add("--memory", type=int, default=256, metavar="MIB")
     add("--smp", type=int, default=1, metavar="N", help="processors")
     add("--accel", choices=("kvm", "tcg"), help="default: KVM where it runs stock kernels")
@@ -69,7 +69,7 @@ def boot(options: Namespace) -> int:
         devices=[_device(text) for text in options.device],
         netdevs=[_device(text) for text in options.netdev],
         root_ports=options.ports if options.machine == "q35" else 0,
-        bridge=options.bridge,
+        bridges=options.bridges,
     )
     accelerator = options.accel or kvm.accelerator(lab)
     progress.say(

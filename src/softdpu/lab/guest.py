@@ -60,7 +60,7 @@ class Guest:
     cmdline     added to the kernel command line; `lab.modules=none` loads no driver at boot
     legacy      adds `virtio_pci.force_legacy=1`: transitional devices are driven through their I/O port registers
     machine     "q35" or "pc" (i440fx)
-    root_ports  PCIe ports rp1 ... rpN to plug into; bridge: a conventional bridge "bridge1" (behind a port on q35)
+    root_ports  PCIe ports rp1 ... rpN to plug into; bridges: conventional ones, bridge1 ... bridgeN, likewise
     devices     -device, each a mapping as for QMP's device_add or QEMU's text; netdevs likewise
     memory      MiB, shared with the processes behind vfio-user and vhost-user devices
     accel       "kvm" or "tcg"; by default KVM where a trial boot showed that it runs stock kernels
@@ -78,7 +78,7 @@ class Guest:
         legacy: bool = False,
         machine: Type = "q35",
         root_ports: int = 0,
-        bridge: bool = False,
+        bridges: int = 0,
         netdevs: Sequence[Device] = (),
         memory: int = 256,
         processors: int = 1,
@@ -97,7 +97,7 @@ class Guest:
             devices=devices,
             netdevs=netdevs,
             root_ports=root_ports,
-            bridge=bridge,
+            bridges=bridges,
         )
         self.lab = (lab or Lab()).build()
         self.accel: Accelerator = accel or kvm.accelerator(self.lab)

@@ -16,15 +16,13 @@ Device = Mapping[str, object] | str
 Type = Literal["q35", "pc"]
 Accelerator = Literal["kvm", "tcg"]
 
-BRIDGE = "bridge1"
-_BRIDGE_PORT = "rpbridge"
 _BASE_CMDLINE = ("console=ttyS0", "rdinit=/init")
 _PROCESSORS: dict[Accelerator, str] = {"kvm": "host", "tcg": "max"}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What to boot. `memory` is in MiB; root ports are named rp1 ... rpN, the bridge behind a further port bridge1."""
+    """What to boot. `memory` is in MiB; root ports are named rp1 ... rpN, bridges bridge1 ... bridgeN."""
 
     kernel: str
     type: Type = "q35"
@@ -34,7 +32,7 @@ class Machine:
     devices: Sequence[Device] = ()
     netdevs: Sequence[Device] = ()
     root_ports: int = 0
-    bridge: bool = False
+    bridges: int = 0  # conventional, on q35 each behind a port of its own: rpb1 ... rpbN
 
     def arguments(self, lab: Lab, accelerator: Accelerator) -> list[str]:
         """QEMU's arguments, but for the serial ports and monitors."""
@@ -53,18 +51,19 @@ class Machine:
 
     def _buses(self) -> list[str]:
         ports = [f"rp{number}" for number in range(1, self.root_ports + 1)]
-        chassis = [*ports, *([_BRIDGE_PORT] if self.bridge and self.type == "q35" else [])]
+        bridges = range(1, self.bridges + 1)
+        chassis = [*ports, *(f"rpb{number}" for number in bridges if self.type == "q35")]
         words = []
         for number, port in enumerate(chassis, start=1):
             words += ["-device", f"pcie-root-port,id={port},bus=pcie.0,chassis={number},slot={number}"]
-        if self.bridge:
-            words += ["-device", self._bridge()]
+        for number in bridges:
+            words += ["-device", self._bridge(number)]
         return words
 
-    def _bridge(self) -> str:
+    def _bridge(self, number: int) -> str:
         if self.type == "q35":
-            return f"pcie-pci-bridge,id={BRIDGE},bus={_BRIDGE_PORT}"
-        return f"pci-bridge,id={BRIDGE},bus=pci.0,chassis_nr=1"
+            return f"pcie-pci-bridge,id=bridge{number},bus=rpb{number}"
+        return f"pci-bridge,id=bridge{number},bus=pci.0,chassis_nr={number}"
 
 
 def serial(name: str, descriptor: int) -> list[str]:
