@@ -33,6 +33,19 @@ pub enum Function {
     DmaMaps,
     DmaUnmaps,
     Interrupts,
+    TransmittedFrames,
+    ReceivedFrames,
+    SwitchInFrames,
+    SwitchOutFrames,
+    FloodCopies,
+    UplinkInFrames,
+    UplinkInOctets,
+    UplinkOutFrames,
+    UplinkOutOctets,
+    DropBadDescriptor,
+    DropUplinkBusy,
+    DropUplinkDown,
+    DropNoSuchMac,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

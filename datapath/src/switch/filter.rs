@@ -45,6 +45,11 @@ impl Rules {
         (!self.takes_address(frame.destination)).then_some(Loss::Filtered)
     }
 
+    /// Whether frames to an address are this function's concern, whatever their VLAN.
+    pub fn wants(&self, mac: Mac) -> bool {
+        self.flags.promiscuous || self.takes_address(mac)
+    }
+
     fn takes_vlan(&self, frame: &Frame<'_, '_>) -> bool {
         let (Some(vlans), Some(vlan)) = (&self.flags.vlans, frame.vlan()) else { return true };
         vlans[usize::from(vlan / 8)] & 1 << (vlan % 8) != 0

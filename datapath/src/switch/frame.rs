@@ -11,6 +11,30 @@ const LOOKED_AT: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mac(u64);
 
+/// An address in a VLAN, which is what the switch learns and looks for. Untagged frames, and those tagged with their
+/// priority alone, are in VLAN 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Station(u64);
+
+impl Station {
+    #[inline(always)]
+    pub fn new(mac: Mac, vlan: u16) -> Station {
+        Station(mac.0 | u64::from(vlan) << 48)
+    }
+
+    /// A number of its own; zero is no station's.
+    #[inline(always)]
+    pub fn key(self) -> u64 {
+        self.0
+    }
+
+    /// Whether it may be where a frame comes from.
+    #[inline(always)]
+    pub fn is_one(self) -> bool {
+        Mac(self.0 & Mac::MASK).is_station()
+    }
+}
+
 /// A frame and the fields that decide its way, read once.
 #[derive(Clone, Copy)]
 pub struct Frame<'b, 'm> {
@@ -65,6 +89,13 @@ impl<'b, 'm> Frame<'b, 'm> {
             source: Mac(low >> 48 | (high & 0xffff_ffff) << 16),
             tag: ((high >> 32) as u32).to_le_bytes(),
         })
+    }
+
+    /// Where it comes from and where it goes, in its VLAN.
+    #[inline(always)]
+    pub fn stations(&self) -> (Station, Station) {
+        let vlan = self.vlan().unwrap_or(0);
+        (Station::new(self.source, vlan), Station::new(self.destination, vlan))
     }
 
     pub fn len(&self) -> usize {

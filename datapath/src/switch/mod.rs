@@ -9,7 +9,7 @@ mod loss;
 
 pub use filter::Rules;
 pub use flow::Steering;
-pub use frame::Frame;
+pub use frame::{Frame, Station};
 #[cfg(test)]
 pub use learning::AGEING;
 pub use learning::Learning;

@@ -33,7 +33,7 @@ impl Fabric {
         Fabric {
             functions: (0..FUNCTIONS).map(|_| None).collect(),
             members: Vec::new(),
-            learning: Learning::new(FUNCTIONS),
+            learning: Learning::new(FUNCTIONS, 0),
             now: 0,
         }
     }

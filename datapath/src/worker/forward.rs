@@ -12,7 +12,7 @@ use crate::memory::Source;
 use crate::offload::Offloads;
 use crate::port::Tap;
 use crate::ring::{BATCH, Batch, Breach, Chain, Fault, Transmit};
-use crate::switch::{Frame, Loss, Tally};
+use crate::switch::{Frame, Loss, Station, Tally};
 use crate::worker::orders::FunctionId;
 
 /// The frames of one batch, by the place of their chains.
@@ -153,27 +153,27 @@ impl Sender<'_> {
         let mut last = None;
         for (place, frame) in frames.iter().enumerate() {
             let Some(frame) = frame else { continue };
-            let addresses = (frame.source, frame.destination);
+            let stations = frame.stations();
             let way = match last {
-                Some((known, way)) if known == addresses => way,
-                _ => self.way(frame, fabric),
+                Some((known, way)) if known == stations => way,
+                _ => self.way(frame, stations, fabric),
             };
-            last = Some((addresses, way));
+            last = Some((stations, way));
             ways[place] = way;
             present |= 1 << place;
         }
         (ways, present)
     }
 
-    fn way(&self, frame: &Frame<'_, '_>, fabric: &mut Fabric) -> Way {
+    fn way(&self, frame: &Frame<'_, '_>, (from, to): (Station, Station), fabric: &mut Fabric) -> Way {
         if !self.member {
             return Way::Representor;
         }
-        fabric.learning.learn(frame.source, self.id, fabric.now);
+        fabric.learning.learn(from, self.id, fabric.now);
         if frame.destination.is_group() {
             return Way::All;
         }
-        fabric.learning.find(frame.destination, fabric.now).map_or(Way::All, Way::Guest)
+        fabric.learning.find(to, fabric.now).map_or(Way::All, Way::Guest)
     }
 
     fn switch(&self, id: FunctionId, frames: &Frames<'_, '_>, group: u64, fabric: &mut Fabric, scratch: &mut Scratch) {
@@ -235,7 +235,7 @@ impl Sender<'_> {
     }
 }
 
-/// Whether a flooded frame is this guest's concern: a group address always, another's unicast only if its filter takes it.
+/// Whether a flooded frame is this guest's concern: a group address always, another's unicast only if it wants that address.
 fn offer(to: &Function, frame: Option<&Frame<'_, '_>>) -> bool {
-    frame.is_some_and(|frame| frame.destination.is_group() || to.rules.refusal(frame).is_none())
+    frame.is_some_and(|frame| frame.destination.is_group() || to.rules.wants(frame.destination))
 }

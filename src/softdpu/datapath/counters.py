@@ -1,7 +1,7 @@
 """Layout of the counters' memory: written by the datapath, read by the controller; declared here, once.
 
-An array of slots, one a function number; a slot is an array of rows of 64 little-endian 64-bit counters: row 0 the
-function, row 1 + n its queue n. Only ever added to, by one writer each, so a reader needs no lock.
+An array of slots: one a function number, then one an uplink. A slot is an array of rows of 64 little-endian 64-bit
+counters: row 0 the port, row 1 + n its queue n. Only ever added to, by one writer each, so a reader needs no lock.
 """
 
 ROW = 64  # counters in a row
@@ -32,7 +32,26 @@ FUNCTION_COUNTERS = (
     "dma_maps",
     "dma_unmaps",
     "interrupts",
+    "transmitted_frames",  # taken from the guest's transmit queues, whatever became of them
+    "received_frames",  # put into the guest's receive queues; one that is cut into segments there counts once
+    "switch_in_frames",  # offered to this port by others
+    "switch_out_frames",  # offered to other ports
+    "flood_copies",  # a frame that goes to n receivers makes n - 1 copies
+    "uplink_in_frames",  # read from the uplink
+    "uplink_in_octets",
+    "uplink_out_frames",  # written to the uplink
+    "uplink_out_octets",
+    "drop_bad_descriptor",  # the guest described memory that is not there, or a chain that is none
+    "drop_uplink_busy",  # its queue is full
+    "drop_uplink_down",  # its interface is gone
+    "drop_no_such_mac",  # nobody is known to have the address, and flooding is off
 )
+
+# Which counters of a port say where its frames came from and what became of them (``softdpu.datapath.ledger``).
+CAME_IN = ("transmitted_frames", "representor_in_frames", "uplink_in_frames", "switch_in_frames")
+COPIES = ("flood_copies",)
+WENT_OUT = ("received_frames", "representor_out_frames", "uplink_out_frames", "switch_out_frames")
+DROPS = tuple(name for name in FUNCTION_COUNTERS if name.startswith("drop_"))
 
 QUEUE_COUNTERS = (
     "doorbells",
