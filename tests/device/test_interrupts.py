@@ -19,7 +19,7 @@ RX = 0
 
 def incoming(guest: SmallGuest, outside: Representor, count: int = 1) -> None:
     """Frames come, and have arrived in the guest's memory."""
-    ring = guest.net.rings[RX]
+    ring = guest.net.split(RX)
     goal = ring.used_index + count & 0xFFFF
     for _ in range(count):
         outside.send(frame(guest.device.mac, ELSEWHERE))
@@ -67,7 +67,7 @@ def test_no_interrupt_while_the_driver_wants_none(device: Plugged, outside: Repr
 def test_event_index_is_honoured(device: Plugged, outside: Representor) -> None:
     """virtio 1.3 §2.7.7.2: an interrupt when the used index passes used_event, and none before or after."""
     with SmallGuest(device, ModernDriver) as guest:
-        ring = guest.net.rings[RX]
+        ring = guest.net.split(RX)
         guest.memory.store16(ring.driver + 4 + 2 * ring.size, 4)
         fired = []
         for _ in range(8):

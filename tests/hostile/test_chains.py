@@ -27,7 +27,7 @@ def piece(guest: SmallGuest, length: int = 64) -> int:
 
 @pytest.fixture
 def ring(guest: SmallGuest) -> SplitRing:
-    return guest.net.rings[TX]
+    return guest.net.split(TX)
 
 
 def test_descriptor_loop_costs_its_own_queue_only(dpu: Dpu, guest: SmallGuest, ring: SplitRing) -> None:

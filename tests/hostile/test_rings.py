@@ -20,7 +20,7 @@ FAR = 0x7FFF_0000_0000
 @pytest.mark.parametrize("queue", [RX, TX], ids=["receive", "transmit"])
 def test_available_index_jumps(dpu: Dpu, device: Plugged, queue: int, jump: int) -> None:
     with SmallGuest(device, ModernDriver, buffers=0) as guest, dpu.representor(device) as outside:
-        guest.net.rings[queue].set_available_index(jump)
+        guest.net.split(queue).set_available_index(jump)
         guest.net.notify(queue)
         outside.send(HELLO)
         assert "index" in broken(dpu, guest)
@@ -29,7 +29,7 @@ def test_available_index_jumps(dpu: Dpu, device: Plugged, queue: int, jump: int)
 def test_available_index_goes_back(dpu: Dpu, guest: SmallGuest) -> None:
     guest.net.send(HELLO)
     guest.net.await_used(TX, 1)
-    guest.net.rings[TX].set_available_index(0)
+    guest.net.split(TX).set_available_index(0)
     guest.net.notify(TX)
     assert "index" in broken(dpu, guest)
 
@@ -129,7 +129,7 @@ def test_memfd_truncated_under_running_rings(dpu: Dpu, device: Plugged) -> None:
 def test_memfd_truncated_by_half(dpu: Dpu, device: Plugged) -> None:
     """The rings stay, the buffers go."""
     with SmallGuest(device, ModernDriver, memory=8 << 20) as guest:
-        ring = guest.net.rings[TX]
+        ring = guest.net.split(TX)
         ring.write_descriptor(0, guest.memory.base + (6 << 20), 2048)
         os.ftruncate(guest.memory.fd, 4 << 20)
         ring.offer(0)
@@ -161,7 +161,7 @@ def test_neighbour_that_floods_a_guest_without_buffers(dpu: Dpu, guest: SmallGue
 
 
 def test_guest_that_never_reads_its_used_ring(dpu: Dpu, guest: SmallGuest) -> None:
-    ring, place = guest.net.rings[TX], guest.memory.allocate(128)
+    ring, place = guest.net.split(TX), guest.memory.allocate(128)
     for round_ in range(10):
         for index in range(ring.size):
             ring.write_descriptor(index, place, 128)
@@ -182,7 +182,7 @@ def test_doorbell_storm(dpu: Dpu, guest: SmallGuest) -> None:
 
 def test_same_chain_offered_over_and_over(guest: SmallGuest) -> None:
     """Wrong of the driver, and of no harm to anyone else: each offer is served."""
-    ring = guest.net.rings[TX]
+    ring = guest.net.split(TX)
     ring.write_descriptor(0, guest.memory.allocate(128), 128)
     for _ in range(200):
         ring.offer(0)
@@ -195,7 +195,7 @@ def test_same_chain_offered_over_and_over(guest: SmallGuest) -> None:
 
 @pytest.mark.parametrize("length", [1, 11, 12, 13, 25])
 def test_frame_shorter_than_an_ethernet_header(dpu: Dpu, guest: SmallGuest, length: int) -> None:
-    ring = guest.net.rings[TX]
+    ring = guest.net.split(TX)
     before = dpu.counters(guest.device)
     ring.write_descriptor(0, guest.memory.allocate(64), length)
     ring.offer(0)
@@ -221,7 +221,7 @@ def test_offload_that_was_not_negotiated(dpu: Dpu, guest: SmallGuest, field: int
     before = dpu.counters(guest.device)["drop_bad_header"]
     place = guest.memory.allocate(128)
     guest.memory.write(place + field, b"\1")
-    ring = guest.net.rings[TX]
+    ring = guest.net.split(TX)
     ring.write_descriptor(0, place, 128)
     ring.offer(0)
     ring.publish()

@@ -27,7 +27,7 @@ def test_status_and_msix_are_cleared(device: Plugged, kind: type[Driver]) -> Non
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_queues_are_stopped_before_the_reply(dpu: Dpu, device: Plugged, kind: type[Driver]) -> None:
     with SmallGuest(device, kind) as guest, dpu.representor(device) as outside:
-        ring = guest.net.rings[0]
+        ring = guest.net.split(0)
         guest.vmm.reset()
         outside.send(frame(BROADCAST, bytes(6)))
         assert outside.drain(0.05) == []

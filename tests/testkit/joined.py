@@ -16,7 +16,7 @@ from softdpu.testkit import GuestMemory
 from softdpu.testkit.wire import Irq
 from softdpu.virtio import effects as fx
 from softdpu.virtio.outcome import Effects
-from tests.testkit.device_side import DeviceSide
+from tests.testkit.device_side import DeviceSide, PackedSide, SplitSide
 
 
 class Joined:
@@ -114,8 +114,9 @@ class Joined:
                 self.kick(queue)
 
     def _device_side(self, start: fx.StartQueue) -> DeviceSide:
-        side = DeviceSide(self.memory, start.size, start.descriptor, start.driver, start.device)
-        side.taken = side.used = start.position
+        kind = PackedSide if getattr(start, "packed", False) else SplitSide
+        side = kind(self.memory, start.size, start.descriptor, start.driver, start.device)
+        side.start_at(start.position)
         return side
 
     def _revectored(self, queue: int, vector: int) -> fx.StartQueue:
@@ -139,7 +140,7 @@ class Joined:
         if start.role == "transmit":
             while (frame := side.drain()) is not None:
                 self.sent.append(frame)
-            side.set_kick_event(side.taken)  # with EVENT_IDX: the next chain is worth a notification again
+            side.want_kick()  # with EVENT_IDX: the next chain is worth a notification again
         elif start.role == "control":
             self._serve_commands(queue, side)
         if start.role != "receive":
@@ -155,7 +156,7 @@ class Joined:
                 self.memory.write(buffer.address, answer[: buffer.length])
                 answer = answer[buffer.length :]
             side.push(head, sum(b.length for b in writable))
-            side.set_kick_event(side.taken)
+            side.want_kick()
             self.apply(effects)
 
     def deliver(self, frame: bytes, queue: int = 0) -> None:

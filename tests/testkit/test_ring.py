@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from softdpu.testkit import Buffer, DeviceBroke, GuestMemory, RingFull, SplitRing
-from tests.testkit.device_side import DeviceSide
+from tests.testkit.device_side import DeviceSide, SplitSide
 
 
 @pytest.fixture
@@ -127,7 +127,9 @@ def test_no_kick_without_a_new_chain(ring: SplitRing) -> None:
 def test_event_index_decides_the_kick(memory: GuestMemory, event: int, kick: bool) -> None:
     """§2.7.10: notify when the index passes avail_event; here it goes from 0 to 2."""
     ring = SplitRing(memory, 8, event_index=True)
-    DeviceSide.of(ring).set_kick_event(event)
+    device = DeviceSide.of(ring)
+    assert isinstance(device, SplitSide)
+    device.set_kick_event(event)
     for _ in range(2):
         ring.add([piece(memory, b"x")])
     ring.publish()
@@ -150,3 +152,33 @@ def test_deliberately_wrong_entries_are_written_as_they_are(memory: GuestMemory,
     assert memory.unpack("QIHH", ring.descriptor + 48) == (0xDEAD_BEEF_0000, 0xFFFFFFFF, 7, 9)
     assert memory.load16(ring.driver + 4) == 1234
     assert ring.available_index == 999
+
+
+def test_chain_that_an_in_order_device_passed_over_counts_as_full(memory: GuestMemory) -> None:
+    """§2.7.9: one used element a batch, that of its last chain; the index moves by the whole batch."""
+    ring = SplitRing(memory, 8, in_order=True)
+    device = DeviceSide.of(ring)
+    for _ in range(3):
+        ring.add([Buffer(memory.allocate(16), 16, writable=True)])
+    ring.publish()
+    for _ in range(2):
+        popped = device.pop()
+        assert popped
+        device.skip(popped[0])
+    device.fill(b"last")
+    assert [taken[1] for taken in iter(ring.take, None)] == [16, 16, 4]
+    assert ring.free == 8
+
+
+def test_in_order_descriptors_follow_each_other_round_the_table(memory: GuestMemory) -> None:
+    """§2.7.9: next is x + 1, and 0 in the last descriptor."""
+    ring = SplitRing(memory, 4, in_order=True)
+    device, buffer = DeviceSide.of(ring), piece(memory, b"x")
+    heads = []
+    for _ in range(4):
+        heads.append(ring.add([buffer] * 3))
+        ring.publish()
+        assert device.drain() == b"xxx"
+        assert ring.take()
+    assert heads == [0, 3, 2, 1]
+    assert [memory.unpack("QIHH", ring.descriptor + 16 * index)[3] for index in range(3)] == [0, 2, 3]

@@ -16,17 +16,30 @@ Example, against any vfio-user virtio-net device that listens at ``path``::
 """
 
 from softdpu.testkit.client import Client, Disconnected, Message, ProtocolBroken, RequestFailed
-from softdpu.testkit.driver import ALL_FEATURES, Driver, LostInterrupt, NegotiationFailed
+from softdpu.testkit.driver import Driver
 from softdpu.testkit.frames import BROADCAST, frame
 from softdpu.testkit.legacy import LegacyDriver
 from softdpu.testkit.memory import GuestMemory
 from softdpu.testkit.modern import ModernDriver
+from softdpu.testkit.net import (
+    ALL_FEATURES,
+    IN_ORDER,
+    NOTIFICATION_DATA,
+    PACKED,
+    LostInterrupt,
+    NegotiationFailed,
+    NetDriver,
+)
+from softdpu.testkit.packed import PackedRing
 from softdpu.testkit.pci import Interrupts, PciFunction
-from softdpu.testkit.ring import Buffer, DeviceBroke, RingFull, SplitRing
+from softdpu.testkit.ring import Buffer, DeviceBroke, Ring, RingFull, SplitRing
 
 __all__ = [
     "ALL_FEATURES",
     "BROADCAST",
+    "IN_ORDER",
+    "NOTIFICATION_DATA",
+    "PACKED",
     "Buffer",
     "Client",
     "DeviceBroke",
@@ -39,9 +52,12 @@ __all__ = [
     "Message",
     "ModernDriver",
     "NegotiationFailed",
+    "NetDriver",
+    "PackedRing",
     "PciFunction",
     "ProtocolBroken",
     "RequestFailed",
+    "Ring",
     "RingFull",
     "SplitRing",
     "frame",

@@ -1,19 +1,24 @@
 """The driver of a legacy or transitional function: I/O registers, page frame numbers (virtio 1.3 §4.1.4.10)."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Final
 
 from softdpu.spec.legacy import LEGACY, LEGACY_MSIX, PAGE
-from softdpu.testkit.driver import Driver, NegotiationFailed
-from softdpu.testkit.ring import SplitRing
+from softdpu.testkit.driver import Driver
+from softdpu.testkit.net import NegotiationFailed
+from softdpu.testkit.ring import Ring
 from softdpu.testkit.wire import RegionIndex
 
 
 class LegacyDriver(Driver):
     """Drives BAR 0 as Linux's virtio_pci does with ``force_legacy=1``."""
 
-    legacy: ClassVar[bool] = True
     BAR: Final = RegionIndex.BAR0
+
+    @property
+    def legacy(self) -> bool:
+        """Whether the device is driven by the legacy rules."""
+        return True
 
     def io_read(self, offset: int, size: int) -> bytes:
         """Read I/O BAR 0."""
@@ -41,7 +46,7 @@ class LegacyDriver(Driver):
         """Write the driver's feature bits; a legacy device cannot object."""
         self.set("driver_features", features)
 
-    def setup_queue(self, index: int) -> SplitRing:
+    def setup_queue(self, index: int) -> Ring:
         """Make a ring of the size that the device dictates and write its page number."""
         self.set("queue_select", index)
         size = self.get("queue_size")

@@ -4,14 +4,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 from softdpu.spec import features as f
 from softdpu.spec.pci import CAP_ID_VENDOR
 from softdpu.spec.virtio_pci import CAP_COMMON, CAP_DEVICE, CAP_ISR, CAP_NOTIFY, COMMON, FEATURES_OK, NOTIFY_CAP
-from softdpu.testkit.driver import Driver, NegotiationFailed
+from softdpu.testkit.driver import Driver
+from softdpu.testkit.net import NegotiationFailed
 from softdpu.testkit.pci import PciFunction
-from softdpu.testkit.ring import SplitRing
+from softdpu.testkit.ring import Ring
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ def _structure(card: PciFunction, at: int, kind: int) -> Structure:
 class ModernDriver(Driver):
     """Drives a function by its capabilities, as Linux's virtio_pci does."""
 
-    legacy: ClassVar[bool] = False
+    @property
+    def legacy(self) -> bool:
+        """Whether the device is driven by the legacy rules."""
+        return False
 
     @cached_property
     def structures(self) -> dict[int, Structure]:
@@ -97,7 +100,7 @@ class ModernDriver(Driver):
         if not self.status & FEATURES_OK:
             raise NegotiationFailed(f"the device does not take the features {features:#x}")
 
-    def setup_queue(self, index: int) -> SplitRing:
+    def setup_queue(self, index: int) -> Ring:
         """Make a ring, write its three addresses, enable it."""
         self.set("queue_select", index)
         offered = self.get("queue_size")
@@ -110,7 +113,7 @@ class ModernDriver(Driver):
         self._doorbells[index] = notify.offset + self.get("queue_notify_off") * notify.multiplier
         return ring
 
-    def place_queue(self, ring: SplitRing) -> None:
+    def place_queue(self, ring: Ring) -> None:
         """Write the addresses of the selected queue and enable it."""
         self.set("queue_desc", ring.descriptor)
         self.set("queue_driver", ring.driver)
@@ -128,7 +131,7 @@ class ModernDriver(Driver):
                 raise TimeoutError(f"queue {index} is still in reset after {timeout} s")
         self.rings.pop(index, None)
 
-    def restart_queue(self, index: int) -> SplitRing:
+    def restart_queue(self, index: int) -> Ring:
         """Enable a queue again after ``reset_queue``, with a new ring; its receive buffers are posted."""
         ring = self.rings[index] = self.setup_queue(index)
         if self.mode == "msix":
@@ -139,9 +142,12 @@ class ModernDriver(Driver):
         return ring
 
     def notify(self, queue: int) -> None:
-        """Write the queue's number to its doorbell (§4.1.5.2)."""
+        """Write the queue's number to its doorbell (§4.1.5.2), with NOTIFICATION_DATA also its position (§2.9)."""
         notify = self.structures[CAP_NOTIFY]
-        self.bus.write(notify.bar, self._doorbells[queue], queue.to_bytes(2, "little"), posted=True)
+        data = queue.to_bytes(2, "little")
+        if self.has(f.NOTIFICATION_DATA):
+            data += self.rings[queue].position.to_bytes(2, "little")
+        self.bus.write(notify.bar, self._doorbells[queue], data, posted=True)
 
     def read_config(self, offset: int, size: int) -> bytes:
         """Read the device-specific configuration, again when it changed meanwhile (§2.5.3)."""

@@ -5,14 +5,14 @@ from typing import Protocol
 
 from softdpu.spec import features as f
 from softdpu.testkit.memory import GuestMemory
-from softdpu.testkit.ring import Buffer, DeviceBroke, SplitRing
+from softdpu.testkit.ring import Buffer, DeviceBroke, Ring
 
 
 class Owner(Protocol):
     """What a receiver and a transmitter need of their driver."""
 
     memory: GuestMemory
-    rings: dict[int, SplitRing]
+    rings: dict[int, Ring]
     buffers: int
     buffer_size: int
 
@@ -58,7 +58,7 @@ class Transmitter:
         self._spare: list[int] = []
 
     @property
-    def ring(self) -> SplitRing:
+    def ring(self) -> Ring:
         """The ring in use now; a queue that was reset has a new one."""
         return self.driver.rings[self.queue]
 
@@ -121,7 +121,7 @@ class Receiver:
         self.fill()
 
     @property
-    def ring(self) -> SplitRing:
+    def ring(self) -> Ring:
         """The ring in use now; a queue that was reset has a new one."""
         return self.driver.rings[self.queue]
 
