@@ -5,7 +5,7 @@ import shutil
 import struct
 import subprocess
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -38,6 +38,8 @@ def example(hint: Any, seed: int) -> Any:
         inner = get_args(hint)[0]
         kinds = get_args(AnyEffect) if inner == AnyEffect else (inner, inner)
         return tuple(example(kind, seed + n) for n, kind in enumerate(kinds))
+    if isinstance(hint, UnionType) and NoneType not in get_args(hint):
+        return example(get_args(hint)[seed % len(get_args(hint))], seed)
     if NoneType in get_args(hint):
         return None if seed % 2 else example(get_args(hint)[0], seed)
     values: dict[type, Any] = {

@@ -1,9 +1,9 @@
-// Generated from src/softdpu/{pci/description,virtio/effects,datapath/messages}.py by `python -m softdpu.datapath.generate`.
+// Generated from src/softdpu/{pci/description,net/backend,virtio/effects,datapath/messages}.py by `python -m softdpu.datapath.generate`.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-pub const PROTOCOL: u64 = 1;
+pub const PROTOCOL: u64 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
@@ -50,6 +50,39 @@ pub struct Description {
     pub doorbells: Vec<Doorbell>,
     pub isr: Vec<Window>,
     pub pending: Option<Window>,
+}
+
+/// What a vhost-user back end offers. The datapath adds the bits 26 (VHOST_F_LOG_ALL) and 30 (PROTOCOL_FEATURES).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackEnd {
+    pub features: u64,
+    pub protocol_features: u64,
+    pub config: ByteBuf,
+    pub queues: u64,
+    pub queue_size: u64,
+    pub client: bool,
+}
+
+/// A ring as the front end set it up. Addresses are guest-physical, 0 while they are not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ring {
+    pub size: u64,
+    pub descriptor: u64,
+    pub driver: u64,
+    pub device: u64,
+    pub started: bool,
+    pub enabled: bool,
+    pub position: u64,
+}
+
+/// What the front end has agreed to by now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreement {
+    pub features: u64,
+    pub protocol_features: u64,
+    pub status: u64,
+    pub mtu: u64,
+    pub rings: Vec<Ring>,
 }
 
 /// Begin to serve a virtqueue. Addresses are guest-physical (IOVA) bytes; a started queue is restarted.
@@ -159,6 +192,12 @@ pub struct Kick {
     pub queue: u64,
 }
 
+/// Another device configuration of a vhost-user function (struct virtio_net_config); its front end is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetDeviceConfig {
+    pub config: ByteBuf,
+}
+
 /// First message to a controller. Descriptor: the counters' memory (`softdpu.datapath.counters`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -225,6 +264,13 @@ pub struct Event {
     pub cause: String,
 }
 
+/// How far a vhost-user function and its front end are: when it changes, and to each new controller. No answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Negotiated {
+    pub function: u64,
+    pub agreement: Agreement,
+}
+
 /// Answer to a request of the controller. errno 0: done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
@@ -234,11 +280,13 @@ pub struct Done {
 }
 
 /// Serve a new function. Descriptors: its listening socket, then its representor (a tap) if `representor`.
+///
+/// A vhost-user function in client mode has no listening socket: see `Connect`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
     pub ticket: u64,
     pub function: u64,
-    pub description: Description,
+    pub description: AnyDescription,
     pub representor: bool,
     pub state: ByteBuf,
     pub effects: Vec<AnyEffect>,
@@ -251,6 +299,13 @@ pub struct Update {
     pub function: u64,
     pub state: ByteBuf,
     pub effects: Vec<AnyEffect>,
+}
+
+/// A front end that listens was reached: serve it. Descriptor: the connected socket. EBUSY: another is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connect {
+    pub ticket: u64,
+    pub function: u64,
 }
 
 /// Close a function's sockets, unmap its memory and forget it.
@@ -295,6 +350,14 @@ pub enum AnyEffect {
     SetFrameLimit(SetFrameLimit),
     SetOffloads(SetOffloads),
     Kick(Kick),
+    SetDeviceConfig(SetDeviceConfig),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum AnyDescription {
+    Description(Description),
+    BackEnd(BackEnd),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -307,6 +370,7 @@ pub enum FromDatapath {
     Command(Command),
     Event(Event),
     Done(Done),
+    Negotiated(Negotiated),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -317,4 +381,5 @@ pub enum FromController {
     Destroy(Destroy),
     Answer(Answer),
     Shutdown(Shutdown),
+    Connect(Connect),
 }

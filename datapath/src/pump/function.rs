@@ -16,7 +16,7 @@ use super::poll::{Flags, READ, Token};
 use super::requests::{Purpose, Requests};
 use super::wire::Header;
 use super::world::World;
-use crate::control::messages::{Answer, Create, EventKind};
+use crate::control::messages::{Answer, AnyDescription, Create, EventKind};
 use crate::counters::{self, FunctionCounters};
 use crate::interrupt::{Irq, Lines};
 use crate::memory::Table;
@@ -83,7 +83,10 @@ impl Function {
         world: &mut World,
     ) -> Result<Self, String> {
         let id = create.function as FunctionId;
-        let outside = Outside::new(create.description)?;
+        let AnyDescription::Description(description) = create.description else {
+            return Err("this datapath does not serve vhost-user".into());
+        };
+        let outside = Outside::new(description)?;
         if !sockopt::socket_acceptconn(&listener).unwrap_or(false) {
             return Err("its first descriptor is not a listening socket".into());
         }

@@ -94,6 +94,10 @@ impl Pump {
                 });
                 self.done(update.ticket, outcome);
             }
+            FromController::Connect(connect) => {
+                let refused = |_| Err((Errno::OPNOTSUPP, "it is not a vhost-user function in client mode".into()));
+                self.done(connect.ticket, self.known(connect.function).and_then(refused));
+            }
             FromController::Destroy(destroy) => {
                 let outcome = self.known(destroy.function).map(|id| self.destroy(id));
                 self.done(destroy.ticket, outcome);

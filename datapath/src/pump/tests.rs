@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
 
 use super::*;
-use crate::control::messages::{Create, Description, Region};
+use crate::control::messages::{AnyDescription, Create, Description, Region};
 use crate::pump::wire::Header;
 
 /// A pump that serves functions 0 and 1, and a VMM on each that has agreed on a version.
@@ -43,6 +43,7 @@ fn serve_function(pump: &mut Pump, function: u32) -> SocketAddr {
     let listener = UnixListener::bind_addr(&address).unwrap();
     let regions = vec![Region { index: 7, size: 4096 }];
     let description = Description { regions, vectors: 0, doorbells: vec![], isr: vec![], pending: None };
+    let description = AnyDescription::Description(description);
     let (function_number, state, effects) = (function.into(), Vec::new().into(), vec![]);
     let create = Create { ticket: 1, function: function_number, description, representor: false, state, effects };
     let counters = pump.counters.function(function);

@@ -21,6 +21,7 @@ from softdpu.datapath.messages import (
     Attached,
     AttachedAll,
     Command,
+    Connect,
     Create,
     Destroy,
     Done,
@@ -28,6 +29,7 @@ from softdpu.datapath.messages import (
     FromController,
     FromDatapath,
     Hello,
+    Negotiated,
     Shutdown,
     Update,
 )
@@ -40,6 +42,7 @@ ATTACH_WITHIN = 10.0  # seconds until a datapath that says nothing counts as hun
 GONE = "the datapath has gone: it is started again; try once more in a second."
 log = logging.getLogger("softdpu.datapath")
 Request = Access | Command | Event
+Wish = Create | Update | Connect | Destroy | Shutdown
 
 
 class DatapathError(RuntimeError):
@@ -51,15 +54,23 @@ class DatapathError(RuntimeError):
 
 
 class DatapathLink:
-    """One connection to the datapath. ``on_request`` answers; ``on_close`` is told when the datapath has gone."""
+    """One connection to the datapath. ``on_request`` answers; ``on_close`` is told when the datapath has gone.
+
+    ``on_negotiated`` is told how far a vhost-user function has come; nothing is answered.
+    """
 
     def __init__(
-        self, link: socket.socket, on_request: Callable[[Request], Answer], on_close: Callable[[], None]
+        self,
+        link: socket.socket,
+        on_request: Callable[[Request], Answer],
+        on_close: Callable[[], None],
+        on_negotiated: Callable[[Negotiated], None] = lambda _: None,
     ) -> None:
         self._link = link
         self._longest = _widen(link)
         self._on_request = on_request
         self._on_close = on_close
+        self._on_negotiated = on_negotiated
         self._decoder = msgspec.msgpack.Decoder(FromDatapath)
         self._encoder = msgspec.msgpack.Encoder()
         self._tickets = itertools.count(1)
@@ -164,6 +175,8 @@ class DatapathLink:
         match message:
             case Access() | Command() | Event():
                 self.send(self._on_request(message))
+            case Negotiated():
+                self._on_negotiated(message)
             case Done(ticket=ticket, errno=number, reason=reason):
                 self._finish(ticket, DatapathError(number, reason) if number else None)
 
@@ -198,7 +211,7 @@ class DatapathLink:
         """A number for a request of the controller."""
         return next(self._tickets)
 
-    async def ask(self, message: Create | Update | Destroy | Shutdown, descriptors: Sequence[int] = ()) -> None:
+    async def ask(self, message: Wish, descriptors: Sequence[int] = ()) -> None:
         """Send a request and wait until the datapath has done it. Raises DatapathError, also when it has gone."""
         if self._link.fileno() < 0:
             raise DatapathError(errno.ECONNRESET, GONE)

@@ -15,13 +15,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from softdpu.datapath import counters, messages
+from softdpu.net import backend
 from softdpu.pci import description
 from softdpu.virtio import effects
 
 CRATE = Path(__file__).parents[3] / "datapath" / "src"
 COMMAND = "python -m softdpu.datapath.generate"
 PLAIN = {int: "u64", bool: "bool", str: "String", bytes: "ByteBuf"}
-MODULES = (description, effects, messages)  # later ones refer to earlier ones
+MODULES = (description, backend, effects, messages)  # later ones refer to earlier ones
 HEADING = "// Generated from src/softdpu/{} by `" + COMMAND + "`."
 
 
@@ -33,7 +34,7 @@ def files() -> dict[Path, str]:
 
 def messages_source() -> Iterator[str]:
     """The messages as serde types: a union of tagged structures is an enum that carries the tag."""
-    yield HEADING.format("{pci/description,virtio/effects,datapath/messages}.py")
+    yield HEADING.format("{pci/description,net/backend,virtio/effects,datapath/messages}.py")
     yield from ("", "use serde::{Deserialize, Serialize};", "use serde_bytes::ByteBuf;", "")
     yield f"pub const PROTOCOL: u64 = {messages.PROTOCOL};"
     for alias, members in aliases(Literal).items():

@@ -12,11 +12,14 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from softdpu.net.backend import Agreement, BackEnd
 from softdpu.pci.description import Description
 from softdpu.virtio.effects import AnyEffect
 
-PROTOCOL = 1
+PROTOCOL = 2
 FUNCTIONS = 1024  # function numbers are 0..1023
+
+AnyDescription: TypeAlias = Description | BackEnd
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", tag=str):
@@ -78,6 +81,13 @@ class Event(Message, frozen=True):
     cause: str
 
 
+class Negotiated(Message, frozen=True):
+    """How far a vhost-user function and its front end are: when it changes, and to each new controller. No answer."""
+
+    function: int
+    agreement: Agreement
+
+
 class Done(Message, frozen=True):
     """Answer to a request of the controller. errno 0: done."""
 
@@ -90,11 +100,14 @@ class Done(Message, frozen=True):
 
 
 class Create(Message, frozen=True):
-    """Serve a new function. Descriptors: its listening socket, then its representor (a tap) if ``representor``."""
+    """Serve a new function. Descriptors: its listening socket, then its representor (a tap) if ``representor``.
+
+    A vhost-user function in client mode has no listening socket: see ``Connect``.
+    """
 
     ticket: int
     function: int
-    description: Description
+    description: AnyDescription
     representor: bool
     state: bytes
     effects: tuple[AnyEffect, ...]
@@ -107,6 +120,13 @@ class Update(Message, frozen=True):
     function: int
     state: bytes
     effects: tuple[AnyEffect, ...]
+
+
+class Connect(Message, frozen=True):
+    """A front end that listens was reached: serve it. Descriptor: the connected socket. EBUSY: another is served."""
+
+    ticket: int
+    function: int
 
 
 class Destroy(Message, frozen=True):
@@ -133,5 +153,5 @@ class Shutdown(Message, frozen=True):
     ticket: int
 
 
-FromDatapath: TypeAlias = Hello | Attached | AttachedAll | Access | Command | Event | Done
-FromController: TypeAlias = Create | Update | Destroy | Answer | Shutdown
+FromDatapath: TypeAlias = Hello | Attached | AttachedAll | Access | Command | Event | Done | Negotiated
+FromController: TypeAlias = Create | Update | Destroy | Answer | Shutdown | Connect

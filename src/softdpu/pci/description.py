@@ -38,7 +38,7 @@ class Window(msgspec.Struct, frozen=True):
     size: int
 
 
-class Description(msgspec.Struct, frozen=True):
+class Description(msgspec.Struct, frozen=True, tag_field="type", tag=str):
     """The fixed outside of a function."""
 
     regions: tuple[Region, ...]

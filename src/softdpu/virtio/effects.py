@@ -122,6 +122,12 @@ class Kick(Effect, frozen=True):
     queue: int
 
 
+class SetDeviceConfig(Effect, frozen=True):
+    """Another device configuration of a vhost-user function (struct virtio_net_config); its front end is told."""
+
+    config: bytes
+
+
 AnyEffect: TypeAlias = (
     StartQueue
     | StopQueue
@@ -138,4 +144,5 @@ AnyEffect: TypeAlias = (
     | SetFrameLimit
     | SetOffloads
     | Kick
+    | SetDeviceConfig
 )
