@@ -19,7 +19,12 @@ def lab() -> Lab:
 @pytest.fixture
 def copy(lab: Lab, tmp_path: Path) -> Lab:
     """A copy that shares its files with the real cache: a test may replace files, never write into them."""
-    parts = ("qemu", *(f"kernel-{name}" for name in NAMES), *(lab.initramfs(name).parent.name for name in NAMES))
+    parts = (
+        "qemu",
+        "qemu-7.2",
+        *(f"kernel-{name}" for name in NAMES),
+        *(lab.initramfs(name).parent.name for name in NAMES),
+    )
     for part in parts:
         shutil.copytree(lab.cache / part, tmp_path / "lab" / part, symlinks=True, copy_function=os.link)
     return Lab(tmp_path / "lab")

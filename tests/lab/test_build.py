@@ -57,6 +57,7 @@ def test_nothing_but_parts_and_the_lock_is_left(copy: Lab) -> None:
     kernels = ("6.1", "6.12", "7.3")
     parts = {
         "qemu",
+        "qemu-7.2",
         *(f"kernel-{kernel}" for kernel in kernels),
         *(copy.initramfs(kernel).parent.name for kernel in kernels),
     }

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.guest
 def test_build_says_what_is_there(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.command(["--cache", str(lab.cache), "build"]) == 0
     said = capsys.readouterr().out
-    assert f"QEMU {lab.qemu_version()}, kernels {lab.release('6.1')}" in said
+    assert f"QEMU {lab.qemu_version()} and {lab.qemu_version('7.2')}, kernels {lab.release('6.1')}" in said
 
 
 def test_json_that_is_none_is_refused_in_a_sentence(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,8 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITES = ("trixie", "trixie-backports", "bookworm")
 TOOLS = ("apt-get", "apt-cache", "dpkg-deb", "setpriv")
 
-# Bookworm is listed for its kernel alone; QEMU and its firmware come from the backports, their libraries from trixie.
+# For SUITES: bookworm is listed for its kernel alone; QEMU and its firmware come from the backports, their libraries
+# from trixie.
 PREFERENCES = """\
 Package: src:qemu src:seabios
 Pin: release n=trixie-backports
@@ -66,10 +67,12 @@ class Archive:
 
 
 class PrivateApt:
-    """apt with its state, cache, sources and pins under `root`."""
+    """apt with its state, cache, sources and pins under `root`. With one suite there is nothing to pin."""
 
-    def __init__(self, root: Path, mirrors: Sequence[str], keyring: Path = KEYRING) -> None:
-        self.root, self.mirrors, self.keyring = root, list(mirrors), keyring
+    def __init__(
+        self, root: Path, mirrors: Sequence[str], keyring: Path = KEYRING, suites: Sequence[str] = SUITES
+    ) -> None:
+        self.root, self.mirrors, self.keyring, self.suites = root, list(mirrors), keyring, tuple(suites)
         self.archives = root / "cache" / "archives"
         self.configuration = root / "apt.conf"
         self._names: list[str] | None = None
@@ -88,7 +91,7 @@ class PrivateApt:
         cure = "Check the network and the proxy that apt uses, then build again."
         if "NO_PUBKEY" in " ".join(failures):
             cure = "The keyring is older than trixie: apt-get install --only-upgrade debian-archive-keyring."
-        raise LabError(f"no Debian mirror gives the suites {', '.join(SUITES)} ({'; '.join(failures)}). {cure}")
+        raise LabError(f"no Debian mirror gives the suites {', '.join(self.suites)} ({'; '.join(failures)}). {cure}")
 
     def names(self) -> list[str]:
         """Every package name in the lists."""
@@ -154,13 +157,13 @@ class PrivateApt:
         for folder in (self.root / "state/lists/partial", self.archives / "partial"):
             folder.mkdir(parents=True, exist_ok=True)
         (self.root / "status").touch()
-        (self.root / "preferences").write_text(PREFERENCES)
+        (self.root / "preferences").write_text(PREFERENCES if self.suites == SUITES else "")
         self.configuration.write_text(CONFIGURATION.format(root=self.root))
         self._names = None
 
     def _write_sources(self, mirror: str) -> None:
         options = f"[arch=amd64 target=Packages signed-by={self.keyring}]"
-        lines = (f"deb {options} {mirror} {suite} main\n" for suite in SUITES)
+        lines = (f"deb {options} {mirror} {suite} main\n" for suite in self.suites)
         (self.root / "sources.list").write_text("".join(lines))
 
     def _verb(self, dependencies: bool) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from softdpu.lab import initramfs, kernels, prefix, progress
-from softdpu.lab.apt import PrivateApt
+from softdpu.lab.apt import SUITES, PrivateApt
 from softdpu.lab.errors import LabError
 from softdpu.lab.parts import Part, discard_older, discard_partial
 from softdpu.lab.prefix import Prefix
@@ -18,14 +18,20 @@ from softdpu.lab.sources import machine_mirrors
 
 # Raise a number when the part of that name is made differently: caches in the field are then made anew.
 _QEMU_RECIPE = "qemu 1"
+_OLD_QEMU_RECIPE = "qemu 7.2 1"
 _KERNEL_RECIPE = "kernel 1"
 
 # For this long, guest file systems of other versions stay in a cache.
 _KEPT_SECONDS = 7 * 24 * 3600
 
 
+QEMUS = ("11.1", "7.2")
+OLD_QEMU = "7.2"  # Debian 12's own: it has vhost-user and no vfio-user
+OLD_SUITE = "bookworm"
+
+
 class Lab:
-    """QEMU 11.1 and the kernels 6.1, 6.12 and 7.3, ready to boot.
+    """QEMU 11.1 and 7.2, and the kernels 6.1, 6.12 and 7.3, ready to boot.
 
     `cache` is where it lives, by default the directory in the environment variable SOFTDPU_LAB, else
     ~/.cache/softdpu/lab. About 100 MB are fetched once; any number of processes may share a cache.
@@ -40,6 +46,10 @@ class Lab:
         """Where QEMU and iperf3 run from."""
         return Prefix(self.cache / "qemu")
 
+    def qemu(self, version: str = "11.1") -> Prefix:
+        """Where QEMU "11.1" or "7.2" runs from."""
+        return Prefix(self.cache / f"qemu-{OLD_QEMU}") if version == OLD_QEMU else self.prefix
+
     def kernel_image(self, name: str) -> Path:
         """The bzImage of a kernel ("6.12")."""
         return self._kernel(name).path / "vmlinuz"
@@ -52,9 +62,9 @@ class Lab:
         """What `uname -r` says in a guest with kernel `name`, such as "6.12.107+deb13-cloud-amd64"."""
         return _fact(self._kernel(name), "release")
 
-    def qemu_version(self) -> str:
-        """Such as "11.1.3"."""
-        return _fact(Part(self.cache / "qemu"), "version")
+    def qemu_version(self, version: str = "11.1") -> str:
+        """In full, such as "11.1.3"."""
+        return _fact(Part(self.qemu(version).root), "version")
 
     def build(self, *, thorough: bool = False, refresh: bool = False) -> Lab:
         """Makes whatever is missing or damaged and returns itself; a whole cache costs milliseconds.
@@ -70,27 +80,39 @@ class Lab:
         return self
 
     def _build_parts(self, thorough: bool, refresh: bool) -> None:
-        apt = _Packages(self.cache / "apt")
-        for part, recipe, make in self._parts(apt):
+        apt, old = _Packages(self.cache / "apt", SUITES), _Packages(self.cache / "apt-old", (OLD_SUITE,))
+        for part, recipe, make in self._parts(apt, old):
             damage = "to be refreshed" if refresh else part.damage(recipe(), thorough=thorough)
             if damage:
                 progress.say(f"{part.path.name}: {damage}")
                 make(part)
         # What was fetched serves no more; the package lists alone are larger than a kernel.
-        shutil.rmtree(apt.root, ignore_errors=True)
+        for packages in (apt, old):
+            shutil.rmtree(packages.root, ignore_errors=True)
 
     def _damage(self, thorough: bool) -> str | None:
-        checks = (part.damage(recipe(), thorough=thorough) for part, recipe, _ in self._parts(None))
+        checks = (part.damage(recipe(), thorough=thorough) for part, recipe, _ in self._parts(None, None))
         return next((damage for damage in checks if damage), None)
 
-    def _parts(self, apt: _Packages | None) -> Iterator[tuple[Part, Callable[[], str], Callable[[Part], None]]]:
+    def _parts(
+        self, apt: _Packages | None, old: _Packages | None
+    ) -> Iterator[tuple[Part, Callable[[], str], Callable[[Part], None]]]:
         """Each part with its recipe and its maker, in an order in which each finds what it needs already made."""
 
         def packages() -> PrivateApt:
             assert apt is not None
             return apt.ready()
 
-        yield Part(self.cache / "qemu"), lambda: _QEMU_RECIPE, lambda part: _make_qemu(part, packages())
+        def make_old_qemu(part: Part) -> None:
+            assert old is not None
+            _make_qemu(part, _OLD_QEMU_RECIPE, old.ready(), (prefix.QEMU,))
+
+        yield (
+            Part(self.cache / "qemu"),
+            lambda: _QEMU_RECIPE,
+            lambda part: _make_qemu(part, _QEMU_RECIPE, packages(), prefix.PACKAGES),
+        )
+        yield Part(self.cache / f"qemu-{OLD_QEMU}"), lambda: _OLD_QEMU_RECIPE, make_old_qemu
         for recipe in kernels.RECIPES:
             yield self._kernel(recipe.name), lambda: _KERNEL_RECIPE, _kernel_maker(recipe, packages)
             yield self._initramfs(recipe.name), self._initramfs_recipe(recipe.name), self._make_initramfs(recipe.name)
@@ -144,22 +166,22 @@ def _fact(part: Part, name: str) -> str:
 class _Packages:
     """apt, made ready when the first part needs it: a cache that is whole never asks the network."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, suites: Sequence[str]) -> None:
+        self.root, self.suites = root, suites
         self._apt: PrivateApt | None = None
 
     def ready(self) -> PrivateApt:
         if self._apt is None:
-            self._apt = PrivateApt(self.root, machine_mirrors())
+            self._apt = PrivateApt(self.root, machine_mirrors(), suites=self.suites)
             with progress.bar("read package lists", 0):
                 self._apt.update()
         return self._apt
 
 
-def _make_qemu(part: Part, apt: PrivateApt) -> None:
-    archives = apt.fetch("fetch QEMU", prefix.PACKAGES, dependencies=True)
+def _make_qemu(part: Part, recipe: str, apt: PrivateApt, packages: Sequence[str]) -> None:
+    archives = apt.fetch(f"fetch {part.path.name}", packages, dependencies=True)
     facts: dict[str, str] = {}
-    with part.rebuild(_QEMU_RECIPE, facts) as target:
+    with part.rebuild(recipe, facts) as target:
         prefix.unpack(archives, target)
         facts["version"] = Prefix(target).qemu_version()
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from softdpu.lab import kernels, kvm, progress
-from softdpu.lab.build import Lab
+from softdpu.lab.build import QEMUS, Lab
 from softdpu.lab.errors import LabError
 from softdpu.lab.machine import Device, Machine, monitor_socket
 
@@ -45,6 +45,7 @@ def _declare_boot(parser: ArgumentParser) -> None:
     add("--smp", type=int, default=1, metavar="N", help="processors")
     add("--accel", choices=("kvm", "tcg"), help="default: KVM where it runs stock kernels")
     add("--qmp", type=Path, metavar="PATH", help="offer a QMP socket, for `softdpu host attach`")
+    add("--qemu", choices=QEMUS, default=QEMUS[0], help="its version (default %(default)s)")
     parser.set_defaults(act=boot)
 
 
@@ -52,7 +53,8 @@ def build(options: Namespace) -> int:
     """Makes what is missing or damaged, then says what is there."""
     lab = Lab(options.cache).build(thorough=options.verify, refresh=options.refresh)
     releases = ", ".join(lab.release(name) for name in kernels.NAMES)
-    print(f"{lab.cache}: QEMU {lab.qemu_version()}, kernels {releases}")
+    qemus = " and ".join(lab.qemu_version(version) for version in QEMUS)
+    print(f"{lab.cache}: QEMU {qemus}, kernels {releases}")
     return 0
 
 
@@ -73,11 +75,13 @@ def boot(options: Namespace) -> int:
     )
     accelerator = options.accel or kvm.accelerator(lab)
     progress.say(
-        f"kernel {lab.release(options.kernel)} under QEMU {lab.qemu_version()} ({accelerator}); Ctrl-A x leaves"
+        f"kernel {lab.release(options.kernel)} under QEMU {lab.qemu_version(options.qemu)} ({accelerator}); "
+        "Ctrl-A x leaves"
     )
-    command = lab.prefix.qemu(*machine.arguments(lab, accelerator), "-serial", "mon:stdio", "-serial", "null")
+    prefix = lab.qemu(options.qemu)
+    command = prefix.qemu(*machine.arguments(lab, accelerator), "-serial", "mon:stdio", "-serial", "null")
     command += monitor_socket(options.qmp) if options.qmp else []
-    os.execve(command[0], command, lab.prefix.environment())
+    os.execve(command[0], command, prefix.environment())
 
 
 def _device(text: str) -> Device:

@@ -65,6 +65,7 @@ class Guest:
     memory      MiB, shared with the processes behind vfio-user and vhost-user devices
     accel       "kvm" or "tcg"; by default KVM where a trial boot showed that it runs stock kernels
     qmp         where to offer a QMP socket to others (`qmp_path`); this object has a monitor of its own
+    qemu        "11.1" or "7.2"
     wrapper     words to put before QEMU's command line, such as ip netns exec NAME
     """
 
@@ -83,6 +84,7 @@ class Guest:
         memory: int = 256,
         processors: int = 1,
         accel: Accelerator | None = None,
+        qemu: str = "11.1",
         wrapper: Sequence[str] = (),
         lab: Lab | None = None,
         timeout: float = BOOT_TIMEOUT,
@@ -102,6 +104,7 @@ class Guest:
         self.lab = (lab or Lab()).build()
         self.accel: Accelerator = accel or kvm.accelerator(self.lab)
         self.timeout = timeout
+        self.prefix = self.lab.qemu(qemu)
         self._wrapper = list(wrapper)
         self._folder: Path | None = None
         self._qmp = qmp
@@ -124,9 +127,8 @@ class Guest:
     def start(self) -> None:
         """Starts QEMU and returns; `ready` waits for the guest. Several guests can so boot at once."""
         self._folder = Path(tempfile.mkdtemp(prefix="softdpu-guest-"))
-        prefix = self.lab.prefix
-        command = [*self._wrapper, *prefix.qemu(*self.machine.arguments(self.lab, self.accel))]
-        running = self._running = Running(command, prefix.environment(), self.qmp_path)
+        command = [*self._wrapper, *self.prefix.qemu(*self.machine.arguments(self.lab, self.accel))]
+        running = self._running = Running(command, self.prefix.environment(), self.qmp_path)
         try:
             _run(running.start())
         except BaseException:

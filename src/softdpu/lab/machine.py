@@ -73,8 +73,7 @@ def serial(name: str, descriptor: int) -> list[str]:
 
 def monitor(name: str, descriptor: int) -> list[str]:
     """A QMP monitor on a stream socket that QEMU inherits."""
-    qmp = {"qom-type": "monitor-qmp", "id": f"{name}-qmp", "chardev": name}
-    return ["-chardev", f"socket,id={name},fd={descriptor}", "-object", json.dumps(qmp)]
+    return ["-chardev", f"socket,id={name},fd={descriptor}", "-mon", f"chardev={name},mode=control"]
 
 
 def monitor_socket(path: Path) -> list[str]:

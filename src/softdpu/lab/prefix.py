@@ -1,4 +1,4 @@
-"""QEMU and a few tools of a newer Debian, unpacked beside the machine's own and run by their own loader."""
+"""QEMU and a few tools of another Debian, unpacked beside the machine's own and run by their own loader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from softdpu.lab import progress
 from softdpu.lab.errors import LabError
 
-PACKAGES = ("qemu-system-x86", "iperf3", "pciutils", "busybox-static")
+QEMU = "qemu-system-x86"
+PACKAGES = (QEMU, "iperf3", "pciutils", "busybox-static")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 
@@ -70,6 +71,7 @@ def unpack(archives: Sequence[Path], target: Path) -> None:
     with progress.bar("unpack QEMU", len(archives)) as advance, ThreadPoolExecutor(2) as pool:
         for done, _ in enumerate(pool.map(lambda archive: _unpack_one(archive, tree), archives), start=1):
             advance(done)
+    _merge_usr(tree)
     for kept in _KEPT:
         if (tree / kept).exists():
             (target / kept).parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +79,16 @@ def unpack(archives: Sequence[Path], target: Path) -> None:
     for dropped in _DROPPED:
         shutil.rmtree(target / LIBRARIES / dropped, ignore_errors=True)
     shutil.rmtree(tree)
+
+
+def _merge_usr(tree: Path) -> None:
+    """Up to bookworm packages have files in /lib and /lib64 too, which an installed system has as links into /usr."""
+    for folder in ("lib64", "lib"):
+        if (tree / folder).is_dir():
+            shutil.copytree(
+                tree / folder, tree / "usr" / folder, symlinks=True, dirs_exist_ok=True, copy_function=os.link
+            )
+            shutil.rmtree(tree / folder)
 
 
 def _unpack_one(archive: Path, tree: Path) -> None:
