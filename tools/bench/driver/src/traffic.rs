@@ -1,0 +1,199 @@
+//! The measurements: each is a few short windows.
+
+use std::hint::black_box;
+use std::io;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use crate::arguments::Arguments;
+use crate::guest::Pair;
+use crate::memory::Memory;
+use crate::report::{Report, Window};
+use crate::ring::{HEADER, Ring, STRIDE};
+use crate::steady::{Disturbance, Steady};
+
+/// Before the first window that counts.
+const WARM_UP: Duration = Duration::from_millis(30);
+/// Between windows, for everyone else on the machine.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Rounds between looks at the clock.
+const ROUNDS: usize = 16;
+
+/// What a window saw.
+#[derive(Default)]
+pub struct Seen {
+    pub frames: u64,
+    pub lost: u64,
+    /// Ticks of each frame's way; latency only.
+    pub times: Vec<u32>,
+    pub time: Duration,
+    pub ticks: u64,
+}
+
+/// How long a window lasts, by both clocks.
+pub struct Clock {
+    start: Instant,
+    ticks: u64,
+}
+
+impl Clock {
+    pub fn start() -> Clock {
+        Clock { start: Instant::now(), ticks: ticks() }
+    }
+
+    pub fn runs(&self, time: Duration) -> bool {
+        self.start.elapsed() < time
+    }
+
+    pub fn stop(self, frames: u64) -> Seen {
+        Seen { frames, ticks: ticks() - self.ticks, time: self.start.elapsed(), ..Seen::default() }
+    }
+}
+
+pub fn throughput<R: Ring>(pair: &mut Pair<R>, arguments: &Arguments) -> io::Result<Report> {
+    let windows = windows(arguments, |time| {
+        let (clock, mut sent, mut came) = (Clock::start(), 0, 0);
+        while clock.runs(time) {
+            for _ in 0..ROUNDS {
+                sent += send(pair, arguments.burst, arguments.touch);
+                came += receive(pair, arguments.touch);
+            }
+        }
+        let seen = clock.stop(came);
+        Seen { lost: sent - came - drain(pair), ..seen }
+    })?;
+    Ok(Report { windows, disorder: pair.disorder() })
+}
+
+pub fn latency<R: Ring>(pair: &mut Pair<R>, arguments: &Arguments) -> io::Result<Report> {
+    let windows = windows(arguments, |time| {
+        let (clock, mut times, mut frames) = (Clock::start(), Vec::new(), 0);
+        while clock.runs(time) {
+            let start = ticks();
+            send(pair, 1, arguments.touch);
+            let mut came = 0;
+            while came == 0 && clock.runs(2 * time) {
+                came = receive(pair, arguments.touch);
+            }
+            times.push((ticks() - start) as u32);
+            frames += came;
+        }
+        Seen { times, ..clock.stop(frames) }
+    })?;
+    Ok(Report { windows, disorder: pair.disorder() })
+}
+
+/// Copies header and frame of each buffer of one ring into those of another guest's.
+pub fn memcpy(arguments: &Arguments) -> io::Result<Report> {
+    let octets = HEADER + arguments.octets;
+    let size = usize::from(arguments.ring) * STRIDE as usize;
+    let [from, to] = [Memory::new(size, arguments.small_pages)?, Memory::new(size, arguments.small_pages)?];
+    let windows = windows(arguments, |time| {
+        let (clock, mut frames) = (Clock::start(), 0);
+        while clock.runs(time) {
+            for index in 0..u64::from(arguments.ring) {
+                let [from, to] = [from.at(index * STRIDE, octets), to.at(index * STRIDE, octets)];
+                // SAFETY: `at` has checked both; they are in different mappings.
+                unsafe { ptr::copy_nonoverlapping(black_box(from), black_box(to), octets) };
+            }
+            frames += u64::from(arguments.ring);
+        }
+        clock.stop(frames)
+    })?;
+    Ok(Report { windows, disorder: 0 })
+}
+
+/// A warm-up, then the windows of the command line, each with its disturbance.
+pub fn windows(arguments: &Arguments, mut run: impl FnMut(Duration) -> Seen) -> io::Result<Vec<Window>> {
+    let steady = Steady::new(arguments.core, &arguments.also, arguments.fifo)?;
+    run(WARM_UP);
+    let mut windows = Vec::new();
+    for _ in 0..arguments.windows {
+        std::thread::sleep(PAUSE);
+        let (seen, disturbance) = steady.during(|| run(Duration::from_millis(arguments.milliseconds)))?;
+        windows.push(window(seen, disturbance));
+    }
+    Ok(windows)
+}
+
+fn window(mut seen: Seen, disturbance: Disturbance) -> Window {
+    let seconds = seen.time.as_secs_f64();
+    let a_microsecond = seen.ticks as f64 / seconds / 1e6;
+    seen.times.sort_unstable();
+    let quantile = |share: f64| {
+        let place = (seen.times.len() as f64 * share) as usize;
+        seen.times.get(place).map(|time| f64::from(*time) / a_microsecond)
+    };
+    Window {
+        seconds,
+        frames: seen.frames,
+        lost: seen.lost,
+        cycles: seen.ticks as f64 / seen.frames.max(1) as f64,
+        p50: quantile(0.5),
+        p99: quantile(0.99),
+        disturbance,
+    }
+}
+
+/// The first guest offers a burst when it has one; how many frames that is.
+#[inline]
+pub fn send<R: Ring>(pair: &mut Pair<R>, burst: u16, touch: bool) -> u64 {
+    let guest = &mut pair.guests[0];
+    let queue = &mut guest.transmit;
+    if queue.mine < burst {
+        queue.take();
+        if queue.mine < burst {
+            return 0;
+        }
+    }
+    if touch {
+        for buffer in queue.buffers(queue.next_offered, burst) {
+            let place = guest.memory.at(buffer + HEADER as u64 + 20, 8).cast::<u64>();
+            // SAFETY: `at` has checked the range.
+            unsafe { place.write_unaligned(buffer) };
+        }
+    }
+    queue.offer(burst);
+    u64::from(burst)
+}
+
+/// The second guest takes what came and offers the buffers again; how many frames that is.
+#[inline]
+pub fn receive<R: Ring>(pair: &mut Pair<R>, touch: bool) -> u64 {
+    let guest = &mut pair.guests[1];
+    let queue = &mut guest.receive;
+    let first = queue.next_taken;
+    let came = queue.take();
+    if came == 0 {
+        return 0;
+    }
+    if touch {
+        for buffer in queue.buffers(first, came) {
+            let place = guest.memory.at(buffer, 10);
+            // SAFETY: `at` has checked the range.
+            black_box(unsafe { (place.cast::<u64>().read_unaligned(), place.add(8).cast::<u16>().read_unaligned()) });
+        }
+    }
+    queue.offer(came);
+    u64::from(came)
+}
+
+/// Waits until every frame sent is used and nothing more comes; how many came.
+fn drain<R: Ring>(pair: &mut Pair<R>) -> u64 {
+    let mut frames = 0;
+    let mut quiet = Instant::now();
+    while quiet.elapsed() < Duration::from_millis(1) {
+        let came = receive(pair, false);
+        if came + u64::from(pair.guests[0].transmit.take()) > 0 {
+            quiet = Instant::now();
+        }
+        frames += came;
+    }
+    frames
+}
+
+#[inline]
+pub fn ticks() -> u64 {
+    // SAFETY: every x86-64 has it.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
