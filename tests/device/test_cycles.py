@@ -70,4 +70,4 @@ def test_unplugged_while_its_guest_runs(dpu: Dpu) -> None:
     device = dpu.hotplug()
     with SmallGuest(device) as guest:
         dpu.unplug(device)
-        assert guest.vmm.closed_by_peer()
+        assert guest.vmm.disconnected()

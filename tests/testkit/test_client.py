@@ -131,7 +131,7 @@ def test_closed_connection(pair: tuple[Client, Peer]) -> None:
     peer.link.close()
     with pytest.raises(Disconnected):
         client.reset()
-    assert client.closed_by_peer()
+    assert client.disconnected()
 
 
 def test_size_may_lie(pair: tuple[Client, Peer]) -> None:

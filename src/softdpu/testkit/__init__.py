@@ -15,10 +15,11 @@ Example, against any vfio-user virtio-net device that listens at ``path``::
 ``ModernDriver`` has the same calls. Nothing but the standard library is needed.
 """
 
-from softdpu.testkit.client import Client, Disconnected, Message, ProtocolBroken, RequestFailed
+from softdpu.testkit.client import Client, Message
 from softdpu.testkit.driver import Driver
 from softdpu.testkit.frames import BROADCAST, frame
 from softdpu.testkit.legacy import LegacyDriver
+from softdpu.testkit.link import Disconnected, ProtocolBroken, RequestFailed
 from softdpu.testkit.memory import GuestMemory
 from softdpu.testkit.modern import ModernDriver
 from softdpu.testkit.net import (
@@ -33,6 +34,8 @@ from softdpu.testkit.net import (
 from softdpu.testkit.packed import PackedRing
 from softdpu.testkit.pci import Interrupts, PciFunction
 from softdpu.testkit.ring import Buffer, DeviceBroke, Ring, RingFull, SplitRing
+from softdpu.testkit.vhost import FrontEnd
+from softdpu.testkit.vhost_driver import VhostDriver
 
 __all__ = [
     "ALL_FEATURES",
@@ -45,6 +48,7 @@ __all__ = [
     "DeviceBroke",
     "Disconnected",
     "Driver",
+    "FrontEnd",
     "GuestMemory",
     "Interrupts",
     "LegacyDriver",
@@ -60,5 +64,6 @@ __all__ = [
     "Ring",
     "RingFull",
     "SplitRing",
+    "VhostDriver",
     "frame",
 ]

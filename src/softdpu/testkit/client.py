@@ -6,38 +6,24 @@
 ...     vendor = vmm.read(RegionIndex.CONFIG, 0, 2)
 """
 
-import array
 import json
 import os
 import socket
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from softdpu.testkit import wire
+from softdpu.testkit.link import MAX_FDS, Link, ProtocolBroken, RequestFailed
 from softdpu.testkit.wire import Flag, IrqSet, MapFlag, Op
 
 CAPABILITIES: Mapping[str, Any] = {
-    "max_msg_fds": wire.MAX_FDS,
+    "max_msg_fds": MAX_FDS,
     "max_data_xfer_size": 1 << 20,
     "pgsizes": wire.PAGE,
     "write_multiple": True,
 }
-
-
-class RequestFailed(OSError):
-    """The device answered a request with an error; ``errno`` is what it said."""
-
-
-class Disconnected(ConnectionError):
-    """The device closed the connection."""
-
-
-class ProtocolBroken(Exception):
-    """The device sent something that the protocol does not allow at this moment."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +38,13 @@ class Message:
     fds: tuple[int, ...]
 
 
-class Client:
+class Client(Link):
     """A connection to a vfio-user device. Timeouts are seconds; a request that is not answered in time raises
     TimeoutError, and the connection is of no use any more."""
 
     def __init__(self, where: Path | str | socket.socket, timeout: float = 5.0) -> None:
-        if isinstance(where, socket.socket):
-            self.socket = where
-        else:
-            self.socket = _connect(str(where), timeout)
-        self.socket.settimeout(timeout)
+        super().__init__(where, timeout)
         self._next_id = 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leave: for the device, the VMM has gone."""
-        self.socket.close()
 
     # ---- raw, for tests that break the rules
 
@@ -94,45 +66,12 @@ class Client:
         self.send_bytes(header + payload, fds)
         return identity
 
-    def send_bytes(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        """Send bytes as they are; descriptors go with the first of them. Raises Disconnected."""
-        try:
-            sent = socket.send_fds(self.socket, [data], list(fds)) if fds else 0
-            self.socket.sendall(data[sent:])
-        except (BrokenPipeError, ConnectionResetError) as gone:
-            raise Disconnected("the device closed the connection") from gone
-
     def receive(self) -> Message:
         """The next message from the device, whatever it is. Raises Disconnected, TimeoutError."""
-        head, fds = self._receive_head()
+        head, fds = self.receive_bytes(wire.HEADER.size)
         fields = wire.HEADER.unpack(head)
-        payload = self._receive_exactly(max(0, fields["size"] - wire.HEADER.size))
+        payload, _ = self.receive_bytes(max(0, fields["size"] - wire.HEADER.size))
         return Message(fields["message_id"], fields["command"], fields["flags"], fields["error"], payload, fds)
-
-    def _receive_head(self) -> tuple[bytes, tuple[int, ...]]:
-        fds: list[int] = []
-        head = b""
-        while len(head) < wire.HEADER.size:
-            more, new = _receive_fds(self.socket, wire.HEADER.size - len(head))
-            head += more
-            fds += new
-        return head, tuple(fds)
-
-    def _receive_exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            data += _receive_fds(self.socket, count - len(data))[0]
-        return data
-
-    def closed_by_peer(self) -> bool:
-        """Wait until the device closes the connection; False when it says something, or nothing in time."""
-        try:
-            self.receive()
-        except Disconnected:
-            return True
-        except TimeoutError:
-            return False
-        return False
 
     # ---- requests and replies
 
@@ -259,34 +198,3 @@ def single_write(region: int, offset: int, data: bytes) -> bytes:
     """One write of a REGION_WRITE_MULTI message."""
     number = int.from_bytes(data, "little")
     return wire.SINGLE_WRITE.pack(offset=offset, region=region, count=len(data), data=number)
-
-
-def _connect(path: str, timeout: float) -> socket.socket:
-    """Blocking, since a full backlog is an error at once (EAGAIN) to a socket that does not block."""
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    seconds, fraction = divmod(timeout, 1)
-    try:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(seconds), int(fraction * 1e6)))
-        link.connect(path)
-    except BlockingIOError as full:
-        link.close()
-        raise TimeoutError(f"nobody accepts connections at {path} within {timeout} s") from full
-    except BaseException:
-        link.close()
-        raise
-    return link
-
-
-def _receive_fds(link: socket.socket, count: int) -> tuple[bytes, list[int]]:
-    room = socket.CMSG_SPACE(wire.MAX_FDS * array.array("i").itemsize)
-    try:
-        data, ancillary, _, _ = link.recvmsg(count, room, socket.MSG_CMSG_CLOEXEC)
-    except ConnectionResetError as gone:
-        raise Disconnected("the device closed the connection") from gone
-    if not data:
-        raise Disconnected("the device closed the connection")
-    fds = array.array("i")
-    for level, kind, content in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-    return data, fds.tolist()

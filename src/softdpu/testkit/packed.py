@@ -55,6 +55,11 @@ class PackedRing(Ring):
         """Slot of the next chain, and the wrap counter in bit 15."""
         return self._next | (WRAP if self._wrap else 0)
 
+    @property
+    def used_position(self) -> int:
+        """Slot of the next used descriptor, and its wrap counter in bit 15; those before it have been taken."""
+        return self._seen | (WRAP if self._seen_wrap else 0)
+
     def flags_of(self, slot: int) -> int:
         """Flags of a descriptor, as they are now."""
         return self.memory.load16(self.descriptor + PACKED_DESCRIPTOR.size * slot + FLAGS_AT)
@@ -129,7 +134,7 @@ class PackedRing(Ring):
     def want_interrupt(self, wanted: bool = True) -> None:
         """Ask for an interrupt with the next used chain, or for none; look at the ring once more afterwards."""
         if wanted and self.event_index:
-            self.memory.store16(self.driver, self._seen | (WRAP if self._seen_wrap else 0))
+            self.memory.store16(self.driver, self.used_position)
             self.memory.store16(self.driver + 2, EVENT_DESCRIPTOR)
         else:
             self.memory.store16(self.driver + 2, EVENT_ENABLE if wanted else EVENT_DISABLE)

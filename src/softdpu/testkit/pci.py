@@ -5,14 +5,13 @@
 ('1af4:1000', True)
 """
 
-import os
-import select
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Protocol
 
 from softdpu.spec import pci
+from softdpu.testkit.eventfds import Eventfds
 from softdpu.testkit.wire import Irq, RegionIndex
 
 MSIX_COUNT: Final = 0x7FF  # vectors minus one, in the MSI-X control word
@@ -156,34 +155,16 @@ class PciFunction:
         return {vector for vector in range(self.vectors) if bits >> vector & 1}
 
 
-class Interrupts:
-    """The eventfds of a function, one a vector, or one for INTx. Close it to give the descriptors back."""
+class Interrupts(Eventfds):
+    """The eventfds of a function, one a vector, or one for INTx; the device's copies go with ``disable_irqs`` or the
+    connection."""
 
     def __init__(self, bus: Bus, index: Irq, count: int) -> None:
+        super().__init__(count)
         self.bus = bus
         self.index = index
-        self.fds = [os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(count)]
         bus.assign_irqs(index, self.fds)
-
-    def wait(self, vector: int = 0, timeout: float = 5.0) -> int:
-        """Wait for a vector; how often it fired since the last look. Raises TimeoutError."""
-        if not select.select([self.fds[vector]], [], [], timeout)[0]:
-            raise TimeoutError(f"no interrupt on vector {vector} within {timeout} s")
-        return os.eventfd_read(self.fds[vector])
-
-    def fired(self, vector: int = 0) -> int:
-        """How often a vector fired since the last look, without waiting."""
-        try:
-            return os.eventfd_read(self.fds[vector])
-        except BlockingIOError:
-            return 0
 
     def unmask(self) -> None:
         """What a VMM does after the guest has served INTx."""
         self.bus.unmask_irq(self.index)
-
-    def close(self) -> None:
-        """Close the eventfds here; the device's copies go with ``disable_irqs`` or the connection."""
-        for fd in self.fds:
-            os.close(fd)
-        self.fds = []

@@ -7,7 +7,6 @@ import enum
 import struct
 from typing import Final
 
-MAX_FDS: Final = 16  # file descriptors that we take with one message
 PAGE: Final = 4096
 
 
