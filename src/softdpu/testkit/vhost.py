@@ -18,9 +18,7 @@ from softdpu.testkit import vhost_wire as wire
 from softdpu.testkit.link import Link, ProtocolBroken, RequestFailed
 from softdpu.testkit.vhost_wire import Flag, Protocol, Request
 
-USER: Final = (
-    0x5000_0000_0000  # where guest address 0 would be in our own address space: rings are named by such addresses
-)
+USER: Final = 0x5000_0000_0000  # guest address 0 in our own address space, by which rings are named
 USUAL: Final = (  # the protocol features that are taken unless told otherwise
     Protocol.MQ
     | Protocol.LOG_SHMFD
@@ -103,7 +101,8 @@ class FrontEnd(Channel):
     """A connection to a vhost-user back end. Timeouts are seconds.
 
     With REPLY_ACK each command waits until the back end has said that it is done, and raises RequestFailed when it says
-    that it failed. Without, an error is told by the end of the connection, if at all: ``settle`` waits for what was sent.
+    that it failed. Without, an error is told by the end of the connection, if at all: ``settle`` waits for what was
+    sent.
     """
 
     def __init__(self, where: Path | str | socket.socket, timeout: float = 5.0) -> None:
@@ -126,7 +125,7 @@ class FrontEnd(Channel):
         return reply
 
     def command(self, request: int, payload: bytes = b"", fds: Sequence[int] = ()) -> None:
-        """Send a request that has no answer of its own. Raises RequestFailed with REPLY_ACK, and what ``ask`` raises."""
+        """Send a request that has no answer of its own. Raises RequestFailed (REPLY_ACK), and as ``ask``."""
         if not self.protocol & Protocol.REPLY_ACK:
             self.send(request, payload, fds)
             return
@@ -224,12 +223,9 @@ class FrontEnd(Channel):
     def set_vring_addresses(
         self, index: int, descriptor: int, driver: int, device: int, log: int | None = None
     ) -> None:
-        """Tell where a ring is, by guest addresses; ``log``: where what is written to the device area is logged."""
-        addresses = {
-            "descriptor": user_address(descriptor),
-            "available": user_address(driver),
-            "used": user_address(device),
-        }
+        """Tell where a ring is, by guest addresses; ``log``: as what address writes to the device area are logged."""
+        descriptor, driver, device = map(user_address, (descriptor, driver, device))
+        addresses = {"descriptor": descriptor, "available": driver, "used": device}
         logged = {"flags": 1, "log": log} if log is not None else {}
         self.command(Request.SET_VRING_ADDR, wire.VRING_ADDR.pack(index=index, **addresses, **logged))
 

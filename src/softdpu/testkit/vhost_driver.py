@@ -92,7 +92,7 @@ class VhostDriver(NetDriver):
     def resume(self, front: FrontEnd, positions: Mapping[int, int] | None = None) -> Self:
         """Go on with the same rings: on another connection, or on the same one after ``stop``.
 
-        ``positions`` are where the queues start, as ``stop`` told; without, where the rings say that they were used up to.
+        ``positions`` are where the queues start, as ``stop`` told; without, where they were used up to.
         """
         self.front = front
         self.accept(self.features)
