@@ -101,6 +101,10 @@ pub struct StartQueue {
     pub vector: u64,
     #[serde(default)]
     pub position: u64,
+    #[serde(default)]
+    pub packed: bool,
+    #[serde(default)]
+    pub in_order: bool,
 }
 
 /// Cease to serve a virtqueue; done when no worker touches it any more (virtio 1.3 §2.6.1).

@@ -14,6 +14,17 @@ pub struct Area {
     _mapping: Option<Arc<Mapping>>,
 }
 
+/// What a ring is made of.
+///
+/// # Safety
+/// Made of atomics alone, without padding: any bytes are a value, and it may change at any moment.
+pub unsafe trait Cell {}
+
+// SAFETY: they are, or are arrays of, atomic integers.
+unsafe impl Cell for AtomicU16 {}
+unsafe impl Cell for [AtomicU32; 2] {}
+unsafe impl Cell for [AtomicU64; 2] {}
+
 // SAFETY: all that can be reached through it are atomics in a mapping that it keeps alive.
 unsafe impl Send for Area {}
 
@@ -42,6 +53,14 @@ impl Area {
         unsafe { AtomicU64::from_ptr(self.at(offset, 8).cast()) }
     }
 
+    /// `count` cells in a row from `offset`: range and alignment are checked once for all of them.
+    #[inline(always)]
+    pub fn cells<T: Cell>(&self, offset: usize, count: usize) -> &[T] {
+        let start = self.at_all(offset, size_of::<T>().saturating_mul(count), align_of::<T>());
+        // SAFETY: `at_all` has checked range and alignment, and cells may be shared with whoever writes there.
+        unsafe { std::slice::from_raw_parts(start.cast(), count) }
+    }
+
     #[inline(always)]
     pub fn prefetch(&self, offset: usize) {
         #[cfg(target_arch = "x86_64")]
@@ -54,13 +73,18 @@ impl Area {
         let _ = offset;
     }
 
-    /// Panics where the ring's own arithmetic is wrong: sizes were checked when the area was made.
     #[inline(always)]
     fn at(&self, offset: usize, size: usize) -> *mut u8 {
+        self.at_all(offset, size, size)
+    }
+
+    /// Panics where the ring's own arithmetic is wrong: sizes were checked when the area was made.
+    #[inline(always)]
+    fn at_all(&self, offset: usize, size: usize, align: usize) -> *mut u8 {
         let start = self.start.expect("a ring without memory is not touched");
         let place = start.as_ptr().wrapping_add(offset);
         assert!(
-            offset + size <= self.len && place as usize % size == 0,
+            offset <= self.len && size <= self.len - offset && place as usize % align == 0,
             "offset {offset} of a ring's {} bytes",
             self.len
         );

@@ -10,7 +10,7 @@ mod table;
 pub use area::Area;
 pub use sigbus::{install as survive_truncation, poisonings};
 pub use span::{MOST_PIECES, Sink, Source, gather, scatter};
-pub use table::{Protection, Refusal, Region, Table, Translate};
+pub use table::{Protection, Refusal, Region, Table, Translate, Window};
 
 #[cfg(test)]
 mod tests;

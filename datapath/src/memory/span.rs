@@ -72,7 +72,7 @@ impl<'m> Source<'m> {
     }
 
     #[inline(always)]
-    pub fn prefetch(&self) {
+    pub(super) fn fetch(&self) {
         prefetch(self.start, self.len);
     }
 
@@ -81,6 +81,20 @@ impl<'m> Source<'m> {
         let fits = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.len);
         // SAFETY: the value lies in the range, Packed asks for no alignment, and T is an integer (private callers).
         fits.then(|| unsafe { self.start.add(offset).cast::<Packed<T>>().read_volatile().0 })
+    }
+}
+
+impl Default for Source<'_> {
+    /// No bytes.
+    fn default() -> Self {
+        Source { start: std::ptr::dangling(), len: 0, memory: PhantomData }
+    }
+}
+
+impl Default for Sink<'_> {
+    /// No bytes.
+    fn default() -> Self {
+        Sink { start: std::ptr::dangling_mut(), len: 0, memory: PhantomData }
     }
 }
 
@@ -126,7 +140,7 @@ impl<'m> Sink<'m> {
     }
 
     #[inline(always)]
-    pub fn prefetch(&self) {
+    pub(super) fn fetch(&self) {
         prefetch(self.start, self.len);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -47,19 +48,59 @@ pub enum Refusal {
     Misaligned { iova: u64, align: usize },
 }
 
-/// A range of guest addresses as pieces of one kind, pushed to `pieces`: several when it spans adjacent regions. `hint` is
-/// the caller's own and remembers the region of the last hit.
-pub trait Translate<'m>: Sized {
+/// A kind of piece that a range of guest addresses comes to: one that the device reads, or one that it writes.
+pub trait Translate<'m>: Copy + Default {
     /// Whether the device writes to pieces of this kind.
     const WRITES: bool;
 
+    /// # Safety
+    /// `start..start + len` is mapped readable for `'m`, and writable for a kind that the device writes to.
+    unsafe fn at(start: NonNull<u8>, len: usize) -> Self;
+
+    /// Has its first cache lines fetched.
+    fn prefetch(&self);
+
+    /// Pushes the pieces of a range: several when it spans adjacent regions. `hint` is the caller's own and remembers the
+    /// region of the last hit.
     fn translate(
         table: &'m Table,
         hint: &mut usize,
         iova: u64,
         len: u64,
         pieces: &mut Vec<Self>,
-    ) -> Result<(), Refusal>;
+    ) -> Result<(), Refusal> {
+        let (mut at, mut left) = (iova, len);
+        while left > 0 {
+            let (host, n) = table.locate(hint, at, left, Self::WRITES)?;
+            // SAFETY: `locate` has found n bytes there that may be used so, and the table keeps them mapped for 'm.
+            pieces.push(unsafe { Self::at(host, n) });
+            left -= n as u64;
+            if left > 0 {
+                at = at.checked_add(n as u64).ok_or(Refusal::Outside { iova, len })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The region that a ring's buffers were last found in: looked up once a batch, asked once a buffer.
+#[derive(Clone, Copy)]
+pub struct Window<'m, S> {
+    iova: u64,
+    len: u64,
+    host: NonNull<u8>,
+    kind: PhantomData<(&'m Table, S)>,
+}
+
+impl<'m, S: Translate<'m>> Window<'m, S> {
+    /// The range as one piece, if it lies in here.
+    #[inline(always)]
+    pub fn piece(&self, iova: u64, len: u32) -> Option<S> {
+        let offset = iova.wrapping_sub(self.iova);
+        let inside = offset < self.len && u64::from(len) <= self.len - offset;
+        // SAFETY: the window is mapped for 'm as pieces of this kind need it, and the range is inside.
+        inside.then(|| unsafe { S::at(self.host.add(offset as usize), len as usize) })
+    }
 }
 
 impl Region {
@@ -136,6 +177,17 @@ impl Table {
         Ok(unsafe { Area::new(host, len, mapping) })
     }
 
+    /// The region of a hint, for pieces of one kind; an empty window where there is none that may be used so.
+    #[inline]
+    pub fn window<'m, S: Translate<'m>>(&'m self, hint: usize) -> Window<'m, S> {
+        let found = self.regions.get(hint).and_then(|region| Some((region, region.host(region.iova, S::WRITES).ok()?)));
+        let (iova, len, host) = match found {
+            Some((region, host)) => (region.iova, region.len, host),
+            None => (0, 0, NonNull::dangling()),
+        };
+        Window { iova, len, host, kind: PhantomData }
+    }
+
     /// Copies bytes out of guest memory.
     pub fn read(&self, hint: &mut usize, iova: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
         let mut done = 0;
@@ -178,15 +230,14 @@ impl<'m> Translate<'m> for Source<'m> {
     const WRITES: bool = false;
 
     #[inline(always)]
-    fn translate(
-        table: &'m Table,
-        hint: &mut usize,
-        iova: u64,
-        len: u64,
-        pieces: &mut Vec<Self>,
-    ) -> Result<(), Refusal> {
-        // SAFETY: `each_piece` gives mapped ranges that may be read, and the table keeps them mapped for 'm.
-        each_piece(table, hint, iova, len, false, |host, n| pieces.push(unsafe { Source::new(host.as_ptr(), n) }))
+    unsafe fn at(start: NonNull<u8>, len: usize) -> Self {
+        // SAFETY: as the caller promised.
+        unsafe { Source::new(start.as_ptr(), len) }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self) {
+        self.fetch();
     }
 }
 
@@ -194,37 +245,15 @@ impl<'m> Translate<'m> for Sink<'m> {
     const WRITES: bool = true;
 
     #[inline(always)]
-    fn translate(
-        table: &'m Table,
-        hint: &mut usize,
-        iova: u64,
-        len: u64,
-        pieces: &mut Vec<Self>,
-    ) -> Result<(), Refusal> {
-        // SAFETY: `each_piece` gives mapped ranges that may be written, and the table keeps them mapped for 'm.
-        each_piece(table, hint, iova, len, true, |host, n| pieces.push(unsafe { Sink::new(host.as_ptr(), n) }))
+    unsafe fn at(start: NonNull<u8>, len: usize) -> Self {
+        // SAFETY: as the caller promised.
+        unsafe { Sink::new(start.as_ptr(), len) }
     }
-}
 
-#[inline(always)]
-fn each_piece(
-    table: &Table,
-    hint: &mut usize,
-    iova: u64,
-    len: u64,
-    write: bool,
-    mut push: impl FnMut(NonNull<u8>, usize),
-) -> Result<(), Refusal> {
-    let (mut at, mut left) = (iova, len);
-    while left > 0 {
-        let (host, n) = table.locate(hint, at, left, write)?;
-        push(host, n);
-        left -= n as u64;
-        if left > 0 {
-            at = at.checked_add(n as u64).ok_or(Refusal::Outside { iova, len })?;
-        }
+    #[inline(always)]
+    fn prefetch(&self) {
+        self.fetch();
     }
-    Ok(())
 }
 
 impl fmt::Display for Refusal {

@@ -104,6 +104,8 @@ fn setup(start: &messages::StartQueue) -> Result<QueueSetup, String> {
         mergeable: start.mergeable,
         event_index: start.event_index,
         indirect: start.indirect,
+        packed: start.packed,
+        in_order: start.in_order,
         vector: number(start.vector)?,
         position: number(start.position)?,
     })

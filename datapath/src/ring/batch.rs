@@ -2,28 +2,36 @@
 
 use crate::memory::{Sink, Source};
 
-/// A descriptor chain: a stream of bytes, however the driver cut it.
+/// A descriptor chain: a stream of bytes of one direction, however the driver cut it.
 #[derive(Clone, Copy)]
-pub struct Chain {
-    /// What the used ring names it by.
+pub struct Chain<S> {
+    /// What the driver knows it by.
     pub id: u16,
-    first: u32,
-    count: u32,
+    /// Places of the ring that it takes up.
+    pub slots: u16,
+    /// What is to be said of it when it is put: how many bytes the device wrote.
+    pub written: u32,
     /// Bytes of the direction that the batch is about.
     pub len: usize,
+    /// Its piece, when it is one: the usual case costs no detour.
+    only: S,
+    /// Else its place in the batch's pieces, and how many it has there.
+    first: u32,
+    count: u32,
 }
 
 /// Chains with their pieces of one direction: all `Source` or all `Sink`.
 pub struct Batch<S> {
-    pub chains: Vec<Chain>,
+    pub chains: Vec<Chain<S>>,
     pieces: Vec<S>,
 }
 
-/// Bytes to be delivered: what remains of some pieces after the first `skip` bytes.
+/// Bytes to be delivered: some pieces, without what was skipped of them.
 #[derive(Clone, Copy)]
 pub struct Payload<'b, 'm> {
-    pieces: &'b [Source<'m>],
-    skip: usize,
+    /// What is left of the first piece that is not skipped wholly, and the pieces after it.
+    start: Source<'m>,
+    rest: &'b [Source<'m>],
     pub len: usize,
 }
 
@@ -33,18 +41,29 @@ impl<S> Default for Batch<S> {
     }
 }
 
-impl<S> Batch<S> {
-    pub fn pieces(&self, chain: &Chain) -> &[S] {
+impl<S: Default> Chain<S> {
+    #[inline(always)]
+    pub(super) fn single(id: u16, piece: S, len: u32) -> Self {
+        Chain { id, slots: 1, written: 0, len: len as usize, only: piece, first: 0, count: 0 }
+    }
+}
+
+impl<S: Default> Batch<S> {
+    #[inline(always)]
+    pub fn pieces<'b>(&'b self, chain: &'b Chain<S>) -> &'b [S] {
+        if chain.count == 0 {
+            return std::slice::from_ref(&chain.only);
+        }
         &self.pieces[chain.first as usize..][..chain.count as usize]
     }
 
-    /// Adds a chain whose pieces `fill` pushes and whose length it returns.
-    #[inline(always)]
-    pub(super) fn push<E>(&mut self, id: u16, fill: impl FnOnce(&mut Vec<S>) -> Result<u64, E>) -> Result<(), E> {
+    /// Adds a chain in `slots` places of the ring, whose pieces `fill` pushes and whose length it returns.
+    pub(super) fn push<E>(&mut self, fill: impl FnOnce(&mut Vec<S>) -> Result<(u16, u16, u64), E>) -> Result<(), E> {
         let first = self.pieces.len();
-        let len = fill(&mut self.pieces)? as usize;
+        let (id, slots, len) = fill(&mut self.pieces)?;
         let count = (self.pieces.len() - first) as u32;
-        self.chains.push(Chain { id, first: first as u32, count, len });
+        let chain = Chain { id, slots, written: 0, len: len as usize, only: S::default(), first: first as u32, count };
+        self.chains.push(chain);
         Ok(())
     }
 
@@ -52,8 +71,9 @@ impl<S> Batch<S> {
     pub fn recycle<T>(mut self) -> Batch<T> {
         self.chains.clear();
         self.pieces.clear();
+        let chains = self.chains.into_iter().map(|_| unreachable!("cleared")).collect();
         let pieces = self.pieces.into_iter().map(|_| unreachable!("cleared")).collect();
-        Batch { chains: self.chains, pieces }
+        Batch { chains, pieces }
     }
 }
 
@@ -61,23 +81,34 @@ impl<'b, 'm> Payload<'b, 'm> {
     /// The bytes of `pieces`, which hold `total`, after the first `skip`.
     #[inline(always)]
     pub fn new(pieces: &'b [Source<'m>], total: usize, skip: usize) -> Self {
-        Payload { pieces, skip, len: total.saturating_sub(skip) }
+        let len = total.saturating_sub(skip);
+        match pieces {
+            [first, rest @ ..] if first.len() > skip => Payload { start: first.after(skip), rest, len },
+            _ => Payload::beyond(pieces, skip, len),
+        }
+    }
+
+    #[inline(never)]
+    fn beyond(pieces: &'b [Source<'m>], mut skip: usize, len: usize) -> Self {
+        let mut rest = pieces.iter();
+        while let Some(piece) = rest.next() {
+            if piece.len() > skip {
+                return Payload { start: piece.after(skip), rest: rest.as_slice(), len };
+            }
+            skip -= piece.len();
+        }
+        Payload { start: Source::default(), rest: &[], len }
     }
 
     /// The whole of it, when it lies in one piece.
     #[inline(always)]
     pub fn single(&self) -> Option<Source<'m>> {
-        self.pieces.first().map(|piece| piece.after(self.skip)).filter(|rest| rest.len() >= self.len)
+        (self.start.len() >= self.len).then_some(self.start)
     }
 
     /// Its pieces in order, none of them empty.
     pub fn pieces(&self) -> impl Iterator<Item = Source<'m>> {
-        let mut skip = self.skip;
-        self.pieces.iter().filter_map(move |piece| {
-            let rest = piece.after(skip);
-            skip -= piece.len().min(skip);
-            (rest.len() > 0).then_some(rest)
-        })
+        [self.start].into_iter().chain(self.rest.iter().copied()).filter(|piece| piece.len() > 0)
     }
 
     /// Copies its beginning out: as much as there is and `buffer` holds.

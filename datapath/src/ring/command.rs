@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, pour};
 use super::fault::{Breach, Fault};
-use super::split::Split;
+use super::layout::Ring;
 use crate::memory::{Sink, Source, Table};
 use crate::worker::orders::QueueSetup;
 
@@ -10,7 +10,7 @@ use crate::worker::orders::QueueSetup;
 const MOST: usize = 64 * 1024;
 
 pub struct Control {
-    ring: Split,
+    ring: Ring,
     pub vector: u16,
     /// The command that waits for its answer.
     pending: Option<u64>,
@@ -29,7 +29,7 @@ pub struct Command {
 impl Control {
     pub fn new(setup: &QueueSetup, table: &Table, first_ticket: u64) -> Result<Control, Fault> {
         Ok(Control {
-            ring: Split::new(setup, table)?,
+            ring: Ring::new(setup, table)?,
             vector: setup.vector,
             pending: None,
             tickets: first_ticket,
@@ -50,9 +50,10 @@ impl Control {
         }
         let mut data = vec![0; chain.len];
         pour(readable.pieces(chain).iter().copied(), [Sink::from(&mut data[..])]);
-        self.ring.rewind(1);
-        let room = self.writable(table)?.chains.first().map_or(0, |chain| chain.len);
-        self.ring.rewind(1);
+        self.ring.rewind(&readable.chains);
+        let writable = self.writable(table)?;
+        self.ring.rewind(&writable.chains);
+        let room = writable.chains.first().map_or(0, |chain| chain.len);
         self.tickets += 1;
         self.pending = Some(self.tickets);
         Ok(Some(Command { ticket: self.tickets, data, room }))
@@ -63,10 +64,11 @@ impl Control {
         if self.pending.take_if(|pending| *pending == ticket).is_none() {
             return Ok(false);
         }
-        let batch = self.writable(table)?;
+        let mut batch = self.writable(table)?;
         let Some(chain) = batch.chains.first() else { return Ok(false) };
         let written = pour([Source::from(reply)], batch.pieces(chain).iter().copied());
-        self.ring.put(chain.id, written as u32);
+        batch.chains[0].written = written as u32;
+        self.ring.put(&batch.chains);
         Ok(true)
     }
 
@@ -88,7 +90,7 @@ impl Control {
         self.ring.flush()
     }
 
-    pub fn ring(&mut self) -> &mut Split {
+    pub fn ring(&mut self) -> &mut Ring {
         &mut self.ring
     }
 

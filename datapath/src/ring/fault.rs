@@ -15,12 +15,14 @@ pub struct Fault {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Breach {
-    Size(u32),
+    Size { size: u32, packed: bool },
+    Position { index: u16, size: u16 },
     Area(&'static str, Refusal),
     Jump { next: u16, available: u16, size: u16 },
     HeadOutside { size: u16 },
     NextOutside { next: u16, size: u16 },
-    TooLong { size: u16 },
+    Unfinished,
+    TooLong { most: u16 },
     IndirectNotNegotiated,
     IndirectLength(u32),
     IndirectNested,
@@ -73,7 +75,11 @@ impl fmt::Display for Fault {
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Breach::Size(size) => write!(f, "size {size} is not a power of two from 1 to 32768"),
+            Breach::Size { size, packed: true } => write!(f, "size {size} is not between 1 and 32768"),
+            Breach::Size { size, packed: false } => write!(f, "size {size} is not a power of two from 1 to 32768"),
+            Breach::Position { index, size } => {
+                write!(f, "to go on at descriptor {index}, but the queue's size is {size}")
+            }
             Breach::Area(what, refusal) => write!(f, "{what}: {refusal}"),
             Breach::Jump { next, available, size } => {
                 write!(f, "the available index went from {next} to {available}, further than the queue's size {size}")
@@ -82,9 +88,10 @@ impl fmt::Display for Breach {
             Breach::NextOutside { next, size } => {
                 write!(f, "names {next} as the next one, but the queue's size is {size}")
             }
-            Breach::TooLong { size } => {
-                write!(f, "its chain loops or has more than {size} descriptors")
+            Breach::TooLong { most } => {
+                write!(f, "its chain loops or has more than {most} descriptors")
             }
+            Breach::Unfinished => write!(f, "in a chain that was made available, but not available itself"),
             Breach::IndirectNotNegotiated => write!(f, "indirect, which was not negotiated"),
             Breach::IndirectLength(len) => write!(f, "indirect table of {len} bytes, not a positive multiple of 16"),
             Breach::IndirectNested => write!(f, "indirect inside an indirect table"),

@@ -1,13 +1,16 @@
-//! Virtqueues, served in batches. A layout (`split`) offers the verbs pop, rewind, put, flush, suppress and arm; what a
-//! chain means to a network device is in `transmit`, `receive` and `command`, which know nothing of the layout.
+//! Virtqueues, served in batches. Either layout (`split`, `packed`) has the verbs pop, rewind, put, flush, suppress and arm; what
+//! a chain means to a network device is in `transmit`, `receive` and `command`, which know nothing of the layout.
 //!
 //! Nothing here blocks, allocates per frame, or trusts the driver: a broken rule is a `Fault`, and the caller stops the
 //! queue.
 
 mod batch;
+mod chain;
 mod command;
+mod descriptor;
 mod fault;
-mod indirect;
+mod layout;
+mod packed;
 mod receive;
 mod split;
 #[cfg(any(test, feature = "testing"))]
@@ -19,8 +22,8 @@ mod transmit;
 pub use batch::{Batch, Chain, Payload, pour};
 pub use command::Control;
 pub use fault::{Breach, Fault};
+pub use layout::Ring;
 pub use receive::{Receive, Room};
-pub use split::Split;
 pub use transmit::Transmit;
 
 /// Chains handled at a time: enough to overlap their cache misses, few enough to stay in the first-level cache.

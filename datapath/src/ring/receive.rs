@@ -3,7 +3,7 @@
 
 use super::batch::{Batch, Payload, pour};
 use super::fault::{Breach, Fault};
-use super::split::Split;
+use super::layout::Ring;
 use crate::memory::{Sink, Source, Table};
 use crate::offload::Header;
 use crate::worker::orders::QueueSetup;
@@ -18,7 +18,7 @@ const BUFFERS_OF_LONGEST: usize = 43;
 const PATIENCE: u8 = 32;
 
 pub struct Receive {
-    ring: Split,
+    ring: Ring,
     header: usize,
     mergeable: bool,
     pub vector: u16,
@@ -38,7 +38,7 @@ pub struct Room<'m> {
 
 impl Receive {
     pub fn new(setup: &QueueSetup, table: &Table) -> Result<Receive, Fault> {
-        let ring = Split::new(setup, table)?;
+        let ring = Ring::new(setup, table)?;
         Ok(Receive {
             ring,
             header: setup.header.min(HEADER),
@@ -49,10 +49,9 @@ impl Receive {
         })
     }
 
-    /// Buffers that are there, and not reserved.
+    /// Buffers that are there, and not reserved, as far as anyone waits for them.
     pub fn outstanding(&mut self) -> usize {
-        self.ring.waiting();
-        usize::from(self.ring.outstanding())
+        self.ring.outstanding(BUFFERS_OF_LONGEST)
     }
 
     /// How many buffers to wait for before a frame of unknown length is fetched, which may be one to be cut into `segments`
@@ -99,7 +98,7 @@ impl Receive {
             self.reserve(table, 1, room);
         }
         let Some(chain) = room.batch.chains.get(room.taken) else { return false };
-        let (id, need) = (chain.id, self.header + frame.len);
+        let need = self.header + frame.len;
         if let ([place, ..], Some(source)) = (room.batch.pieces(chain), frame.single()) {
             if place.len() >= need {
                 if header.plain() {
@@ -108,8 +107,8 @@ impl Receive {
                     place.copy_from(Source::from(&header.bytes(1)[..self.header]));
                 }
                 place.after(self.header).copy_from(source);
+                room.batch.chains[room.taken].written = need as u32;
                 room.taken += 1;
-                self.ring.put(id, need as u32);
                 return true;
             }
         }
@@ -156,13 +155,12 @@ impl Receive {
         Some(count)
     }
 
-    /// Puts the next `count` buffers, which hold `total` bytes, on the used ring.
+    /// The next `count` buffers hold `total` bytes of a frame: they are used.
     pub fn take(&mut self, room: &mut Room<'_>, count: usize, total: usize) {
         let mut left = total;
-        for chain in &room.batch.chains[room.taken..][..count] {
-            let n = chain.len.min(left);
-            self.ring.put(chain.id, n as u32);
-            left -= n;
+        for chain in &mut room.batch.chains[room.taken..][..count] {
+            chain.written = chain.len.min(left) as u32;
+            left -= chain.written as usize;
         }
         room.taken += count;
     }
@@ -181,13 +179,15 @@ impl Receive {
     /// A fault of the ring, if one was met, is for the caller to act on.
     #[inline]
     pub fn flush(&mut self, room: &mut Room<'_>) -> (u16, bool, Option<Fault>) {
-        self.ring.rewind(room.free());
+        let (filled, free) = room.batch.chains.split_at(room.taken);
+        self.ring.rewind(free);
+        self.ring.put(filled);
         room.batch.chains.truncate(room.taken);
         let (count, interrupt) = self.ring.flush();
         (count, interrupt, room.fault.take())
     }
 
-    pub fn ring(&mut self) -> &mut Split {
+    pub fn ring(&mut self) -> &mut Ring {
         &mut self.ring
     }
 }
@@ -202,15 +202,6 @@ impl<'m> Room<'m> {
     /// The pieces of the next `count` buffers, in order.
     pub fn pieces(&self, count: usize) -> impl Iterator<Item = Sink<'m>> {
         self.batch.chains[self.taken..][..count].iter().flat_map(|chain| self.batch.pieces(chain).iter().copied())
-    }
-
-    #[inline]
-    pub fn prefetch(&self) {
-        for chain in &self.batch.chains[self.taken..] {
-            if let Some(piece) = self.batch.pieces(chain).first() {
-                piece.prefetch();
-            }
-        }
     }
 
     /// Empties it for another life; the allocations stay.

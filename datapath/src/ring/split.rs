@@ -1,18 +1,16 @@
 //! The split virtqueue (virtio 1.3 §2.7), device side. The driver's index is acquired, and ours released, once a batch.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::fence;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
 
 use super::BATCH;
-use super::batch::Batch;
+use super::batch::{Batch, Chain};
+use super::chain::{Steps, Tables};
+use super::descriptor::Descriptor;
 use super::fault::{Breach, Fault};
-use super::indirect;
 use crate::memory::{Area, Table, Translate};
 use crate::worker::orders::QueueSetup;
 
-const NEXT: u16 = 1;
-const WRITE: u16 = 2;
-const INDIRECT: u16 = 4;
 const AVAILABLE_NO_INTERRUPT: u16 = 1;
 const USED_NO_NOTIFY: u16 = 1;
 
@@ -21,20 +19,12 @@ const FLAGS: usize = 0;
 const INDEX: usize = 2;
 const ENTRIES: usize = 4;
 
-/// A descriptor, read once (§2.7.5).
-#[derive(Clone, Copy)]
-pub struct Descriptor {
-    pub iova: u64,
-    pub len: u32,
-    flags: u16,
-    pub next: u16,
-}
-
 pub struct Split {
     queue: u16,
     size: u16,
     event_index: bool,
     indirect: bool,
+    in_order: bool,
     setup: [u64; 3],
     descriptors: Area,
     available: Area,
@@ -48,36 +38,18 @@ pub struct Split {
     hint: usize,
 }
 
-impl Descriptor {
-    pub fn new(low: u64, high: u64) -> Self {
-        let (low, high) = (u64::from_le(low), u64::from_le(high));
-        Descriptor { iova: low, len: high as u32, flags: (high >> 32) as u16, next: (high >> 48) as u16 }
-    }
-
-    pub fn writes(&self) -> bool {
-        self.flags & WRITE != 0
-    }
-
-    pub fn continues(&self) -> bool {
-        self.flags & NEXT != 0
-    }
-
-    pub fn indirect(&self) -> bool {
-        self.flags & INDIRECT != 0
-    }
-}
-
 impl Split {
     /// Checks the set-up and finds the ring's memory.
     pub fn new(setup: &QueueSetup, table: &Table) -> Result<Split, Fault> {
         if !setup.size.is_power_of_two() || setup.size > 32768 {
-            return Err(Breach::Size(setup.size).of(setup.queue));
+            return Err(Breach::Size { size: setup.size, packed: false }.of(setup.queue));
         }
         let mut ring = Split {
             queue: setup.queue,
             size: setup.size as u16,
             event_index: setup.event_index,
             indirect: setup.indirect,
+            in_order: setup.in_order,
             setup: [setup.descriptor, setup.driver, setup.device],
             descriptors: Area::default(),
             available: Area::default(),
@@ -118,6 +90,11 @@ impl Split {
         self.queue
     }
 
+    /// Where to go on, given back as a set-up's position: available and used are the same once nothing is popped.
+    pub fn position(&self) -> u16 {
+        self.published
+    }
+
     /// Takes up to `most` (at most `BATCH`) chains, in order, with their pieces of the batch's direction. On a fault the
     /// batch holds those before it.
     #[inline]
@@ -129,30 +106,39 @@ impl Split {
     ) -> Result<(), Fault> {
         let mut heads = [0; BATCH];
         let heads = &mut heads[..self.ready(most.min(BATCH))?];
-        for (offset, head) in heads.iter_mut().enumerate() {
-            let entry = self.entry(self.next.wrapping_add(offset as u16));
-            *head = u16::from_le(self.available.u16(ENTRIES + 2 * entry).load(Relaxed));
-            self.descriptors.prefetch(16 * usize::from(*head));
-        }
-        for &mut head in heads {
-            batch.push(head, |pieces| self.chain(table, head, pieces))?;
-            self.next = self.next.wrapping_add(1);
-        }
-        Ok(())
+        self.read_heads(heads);
+        let (mut hint, before) = (self.hint, batch.chains.len());
+        let outcome = self.chains(table, &mut hint, heads, batch);
+        self.hint = hint;
+        self.next = self.next.wrapping_add((batch.chains.len() - before) as u16);
+        outcome
     }
 
-    /// Gives back the last `n` chains that were popped and not put.
-    pub fn rewind(&mut self, n: usize) {
-        self.next = self.next.wrapping_sub(n as u16);
+    /// Gives back chains that were popped last and not put.
+    pub fn rewind<S>(&mut self, chains: &[Chain<S>]) {
+        self.next = self.next.wrapping_sub(chains.len() as u16);
     }
 
-    /// Writes a used entry; the driver sees it after `flush`.
-    #[inline(always)]
-    pub fn put(&mut self, id: u16, written: u32) {
-        let place = ENTRIES + 8 * self.entry(self.filled);
-        self.used.u32(place).store(u32::from(id).to_le(), Relaxed);
-        self.used.u32(place + 4).store(written.to_le(), Relaxed);
-        self.filled = self.filled.wrapping_add(1);
+    /// Writes used entries, for chains in the order in which they were popped; the driver sees them after `flush`.
+    #[inline]
+    pub fn put<S>(&mut self, chains: &[Chain<S>]) {
+        let entries: &[[AtomicU32; 2]] = self.used.cells(ENTRIES, self.size.into());
+        for chain in chains {
+            let [id, len] = &entries[self.entry(self.filled)];
+            id.store(u32::from(chain.id).to_le(), Relaxed);
+            len.store(chain.written.to_le(), Relaxed);
+            self.filled = self.filled.wrapping_add(1);
+        }
+    }
+
+    /// The same for chains that were only read. Where they are used in order, the entry of the last speaks for all, and lies
+    /// where that of the first would (§2.7.9).
+    #[inline]
+    pub fn put_read<S>(&mut self, chains: &[Chain<S>]) {
+        let Some(last) = chains.last().filter(|_| self.in_order) else { return self.put(chains) };
+        let filled = self.filled;
+        self.put(std::slice::from_ref(last));
+        self.filled = filled.wrapping_add(chains.len() as u16);
     }
 
     /// Shows the driver what was put. How many that is, and whether it wants an interrupt (§2.7.7).
@@ -196,12 +182,13 @@ impl Split {
         more
     }
 
-    /// How many chains are known to be there.
-    pub fn outstanding(&self) -> u16 {
-        self.seen.wrapping_sub(self.next)
+    /// How many chains are there, if fewer than `most`.
+    pub fn outstanding(&mut self, most: usize) -> usize {
+        self.waiting();
+        usize::from(self.seen.wrapping_sub(self.next)).min(most)
     }
 
-    /// The driver's index as it was last read.
+    /// How far the driver had come when its index was last read.
     pub fn seen(&self) -> u16 {
         self.seen
     }
@@ -229,63 +216,72 @@ impl Split {
         Ok(usize::from(ready).min(most))
     }
 
-    /// Pushes the pieces of a chain; returns how many bytes they are.
+    /// Reads the next entries of the available ring, and fetches the descriptors that they name.
     #[inline(always)]
-    fn chain<'m, S: Translate<'m>>(&mut self, table: &'m Table, head: u16, pieces: &mut Vec<S>) -> Result<u64, Fault> {
-        if head >= self.size {
-            return Err(Breach::HeadOutside { size: self.size }.at(self.queue, head));
+    fn read_heads(&self, heads: &mut [u16]) {
+        let entries: &[AtomicU16] = self.available.cells(ENTRIES, self.size.into());
+        for (offset, head) in heads.iter_mut().enumerate() {
+            *head = u16::from_le(entries[self.entry(self.next.wrapping_add(offset as u16))].load(Relaxed));
+            self.descriptors.prefetch(16 * usize::from(*head));
         }
-        let only = self.descriptor(head);
-        if only.flags & (NEXT | INDIRECT) == 0 && only.len > 0 && only.writes() == S::WRITES {
-            S::translate(table, &mut self.hint, only.iova, u64::from(only.len), pieces)
-                .map_err(|refusal| Breach::Address(refusal).at(self.queue, head))?;
-            return Ok(u64::from(only.len));
-        }
-        let (mut len, mut hint) = (0, self.hint);
-        self.walk(table, head, only, |descriptor| {
-            if descriptor.writes() != S::WRITES {
-                return Ok(());
+    }
+
+    #[inline(always)]
+    fn chains<'m, S: Translate<'m>>(
+        &self,
+        table: &'m Table,
+        hint: &mut usize,
+        heads: &[u16],
+        batch: &mut Batch<S>,
+    ) -> Result<(), Fault> {
+        let descriptors: &[[AtomicU64; 2]] = self.descriptors.cells(0, self.size.into());
+        let mut window = table.window::<S>(*hint);
+        for &head in heads {
+            let Some(words) = descriptors.get(usize::from(head)) else {
+                return Err(Breach::HeadOutside { size: self.size }.at(self.queue, head));
+            };
+            let only = Descriptor::split(words.each_ref().map(|word| word.load(Relaxed)));
+            match window.piece(only.iova, only.len).filter(|_| only.alone(S::WRITES)) {
+                Some(piece) => {
+                    piece.prefetch();
+                    batch.chains.push(Chain::single(head, piece, only.len));
+                }
+                None => {
+                    batch.push(|pieces| self.walk(Steps::new(table, hint, pieces, self.size), head, only))?;
+                    window = table.window(*hint);
+                }
             }
-            len += u64::from(descriptor.len);
-            S::translate(table, &mut hint, descriptor.iova, u64::from(descriptor.len), pieces).map_err(Breach::Address)
-        })?;
-        self.hint = hint;
-        Ok(len)
+        }
+        Ok(())
     }
 
     /// Visits the buffers of the chain that begins with `descriptor` at `head`.
     #[inline(never)]
-    fn walk(
+    fn walk<'m, S: Translate<'m>>(
         &self,
-        table: &Table,
+        mut steps: Steps<'_, 'm, S>,
         head: u16,
         mut descriptor: Descriptor,
-        visit: impl FnMut(Descriptor) -> Result<(), Breach>,
-    ) -> Result<(), Fault> {
-        let mut steps = indirect::Steps::new(self.size, visit);
+    ) -> Result<(u16, u16, u64), Fault> {
+        let descriptors: &[[AtomicU64; 2]] = self.descriptors.cells(0, self.size.into());
         let mut index = head;
         loop {
+            let at = |breach: Breach| breach.at(self.queue, index);
             if descriptor.indirect() {
-                let negotiated = self.indirect;
-                return steps.enter(table, descriptor, negotiated).map_err(|breach| breach.at(self.queue, index));
+                steps.enter(descriptor, self.indirect, Tables::Linked).map_err(at)?;
+                break;
             }
-            steps.step(descriptor).map_err(|breach| breach.at(self.queue, index))?;
+            steps.step(descriptor).map_err(at)?;
             if !descriptor.continues() {
-                return Ok(());
+                break;
             }
-            if descriptor.next >= self.size {
-                let breach = Breach::NextOutside { next: descriptor.next, size: self.size };
-                return Err(breach.at(self.queue, index));
-            }
-            index = descriptor.next;
-            descriptor = self.descriptor(index);
+            let next = descriptor.link;
+            let words = descriptors.get(usize::from(next));
+            let words = words.ok_or_else(|| at(Breach::NextOutside { next, size: self.size }))?;
+            descriptor = Descriptor::split(words.each_ref().map(|word| word.load(Relaxed)));
+            index = next;
         }
-    }
-
-    #[inline(always)]
-    fn descriptor(&self, index: u16) -> Descriptor {
-        let place = 16 * usize::from(index);
-        Descriptor::new(self.descriptors.u64(place).load(Relaxed), self.descriptors.u64(place + 8).load(Relaxed))
+        Ok((head, 1, steps.len))
     }
 
     #[inline(always)]

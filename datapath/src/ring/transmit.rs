@@ -2,20 +2,20 @@
 
 use super::batch::{Batch, Chain, Payload};
 use super::fault::Fault;
-use super::split::Split;
+use super::layout::Ring;
 use crate::memory::{Source, Table};
 use crate::offload::{Header, Offloads};
 use crate::worker::orders::QueueSetup;
 
 pub struct Transmit {
-    ring: Split,
+    ring: Ring,
     header: usize,
     pub vector: u16,
 }
 
 impl Transmit {
     pub fn new(setup: &QueueSetup, table: &Table) -> Result<Transmit, Fault> {
-        Ok(Transmit { ring: Split::new(setup, table)?, header: setup.header, vector: setup.vector })
+        Ok(Transmit { ring: Ring::new(setup, table)?, header: setup.header, vector: setup.vector })
     }
 
     /// Takes the next frames; on a fault the batch holds those before it.
@@ -30,7 +30,7 @@ impl Transmit {
     pub fn payload<'b, 'm>(
         &self,
         batch: &'b Batch<Source<'m>>,
-        chain: &Chain,
+        chain: &'b Chain<Source<'m>>,
         may: Offloads,
     ) -> Option<(Payload<'b, 'm>, Header)> {
         let pieces = batch.pieces(chain);
@@ -52,23 +52,29 @@ impl Transmit {
     }
 
     #[inline(never)]
-    fn asked(&self, pieces: &[Source<'_>], chain: &Chain, may: Offloads, payload: &Payload<'_, '_>) -> Option<Header> {
+    fn asked(
+        &self,
+        pieces: &[Source<'_>],
+        chain: &Chain<Source<'_>>,
+        may: Offloads,
+        payload: &Payload<'_, '_>,
+    ) -> Option<Header> {
         let mut bytes = [0; 10];
         Payload::new(pieces, chain.len, 0).read(&mut bytes);
         Header::new(bytes).transmitted(may, payload)
     }
 
-    /// The frame has gone where it goes; its buffers are the driver's again after `flush`.
-    #[inline(always)]
-    pub fn put(&mut self, chain: &Chain) {
-        self.ring.put(chain.id, 0);
+    /// The frames have gone where they go; their buffers are the driver's again after `flush`.
+    #[inline]
+    pub fn put(&mut self, batch: &Batch<Source<'_>>) {
+        self.ring.put_read(&batch.chains);
     }
 
     pub fn flush(&mut self) -> (u16, bool) {
         self.ring.flush()
     }
 
-    pub fn ring(&mut self) -> &mut Split {
+    pub fn ring(&mut self) -> &mut Ring {
         &mut self.ring
     }
 }

@@ -64,7 +64,6 @@ fn fill(to: &mut Function, queue: u16, frames: &Frames<'_, '_>, group: u64, scra
     };
     let mut room = take(&mut scratch.room).recycle();
     ring.reserve(memory, group.count_ones() as usize, &mut room);
-    room.prefetch();
     let mut tally = Tally::default();
     let mut delivered = 0;
     for place in bits(group) {

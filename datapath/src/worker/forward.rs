@@ -54,7 +54,6 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
     let mut outcome = ring.pop(memory, BATCH, &mut batch);
     let count = batch.chains.len();
     if count > 0 {
-        prefetch(&batch);
         let frames = admit(ring, &batch, *offloads, counters, queue);
         if *pairs > 1 {
             frames.iter().flatten().for_each(|frame| steering.transmitted(frame, queue / 2));
@@ -69,18 +68,11 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         if sender.bad_memory && outcome.is_ok() {
             outcome = Err(Breach::MemoryTaken.of(queue));
         }
-        batch.chains.iter().for_each(|chain| ring.put(chain));
+        ring.put(&batch);
         conclude(lines, counters, queue, ring.vector, ring.flush());
     }
     scratch.sources = batch.recycle();
     outcome.map(|()| count)
-}
-
-#[inline]
-fn prefetch(batch: &Batch<Source<'_>>) {
-    for chain in &batch.chains {
-        batch.pieces(chain).iter().take(2).for_each(Source::prefetch);
-    }
 }
 
 /// Strips and checks headers; counts what the queue carries and what it does not.
@@ -111,7 +103,7 @@ fn admit<'b, 'm>(
 fn admitted<'b, 'm>(
     ring: &Transmit,
     batch: &'b Batch<Source<'m>>,
-    chain: &Chain,
+    chain: &'b Chain<Source<'m>>,
     may: Offloads,
 ) -> Result<Frame<'b, 'm>, Loss> {
     let (payload, header) = ring.payload(batch, chain, may).ok_or(Loss::BadHeader)?;

@@ -8,7 +8,7 @@ use crate::interrupt::Lines;
 use crate::memory::Table;
 use crate::offload::Offloads;
 use crate::port::{LONGEST, Tap};
-use crate::ring::{Control, Fault, Receive, Split, Transmit};
+use crate::ring::{Control, Fault, Receive, Ring, Transmit};
 use crate::switch::{Rules, Steering};
 
 pub struct Function {
@@ -144,7 +144,7 @@ impl Queue {
         })
     }
 
-    pub fn ring(&mut self) -> &mut Split {
+    pub fn ring(&mut self) -> &mut Ring {
         match self {
             Queue::Receive(queue) => queue.ring(),
             Queue::Transmit(queue) => queue.ring(),

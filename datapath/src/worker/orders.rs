@@ -36,7 +36,10 @@ pub struct QueueSetup {
     pub mergeable: bool,
     pub event_index: bool,
     pub indirect: bool,
+    pub packed: bool,
+    pub in_order: bool,
     pub vector: u16,
+    /// Where to begin: the index of the available ring, or of a packed ring's descriptor, its wrap counter in bit 15.
     pub position: u16,
 }
 

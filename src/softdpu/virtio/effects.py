@@ -21,16 +21,18 @@ class StartQueue(Effect, frozen=True):
 
     queue: int
     role: Role
-    size: int  # descriptors, a power of two
+    size: int  # descriptors: 1 to 32768, of a split queue a power of two
     descriptor: int
-    driver: int  # available ring
-    device: int  # used ring
+    driver: int  # available ring, or driver event suppression
+    device: int  # used ring, or device event suppression
     header: int  # bytes of virtio_net_hdr: 10 or 12
     mergeable: bool  # VIRTIO_NET_F_MRG_RXBUF
     event_index: bool  # VIRTIO_F_EVENT_IDX
     indirect: bool  # VIRTIO_F_INDIRECT_DESC
     vector: int  # MSI-X vector or NO_VECTOR
-    position: int = 0  # next index of the available ring
+    position: int = 0  # next index of the available ring; packed: next descriptor, its wrap counter in bit 15
+    packed: bool = False  # VIRTIO_F_RING_PACKED
+    in_order: bool = False  # VIRTIO_F_IN_ORDER
 
 
 class StopQueue(Effect, frozen=True):

@@ -1,10 +1,16 @@
 //! A driver for tests and measurements: a guest's memory, its rings, and the verbs a driver has. It plays by the rules
 //! unless it is told not to: every ring structure can be written by hand.
 
+mod packed;
+
+pub use packed::PackedDriver;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+#[cfg(test)]
+use super::batch::Chain;
 use crate::memory::{Area, Protection, Region, Sink, Source, Table, Translate};
 use crate::worker::orders::{QueueSetup, Role};
 
@@ -47,8 +53,18 @@ impl Guest {
 
     /// The queue's rings are in a place of their own; header 12, mergeable, no event index, no indirect descriptors.
     pub fn queue(&self, queue: u16, role: Role, size: u32) -> Driver {
+        Driver::new(self.setup(queue, role, size), self.table.clone())
+    }
+
+    /// The same with a packed ring.
+    pub fn packed(&self, queue: u16, role: Role, size: u32) -> PackedDriver {
+        let setup = QueueSetup { packed: true, position: 1 << 15, ..self.setup(queue, role, size) };
+        PackedDriver::new(setup, self.table.clone())
+    }
+
+    fn setup(&self, queue: u16, role: Role, size: u32) -> QueueSetup {
         let start = BASE + u64::from(queue) * RING_STRIDE;
-        let setup = QueueSetup {
+        QueueSetup {
             queue,
             role,
             size,
@@ -59,10 +75,11 @@ impl Guest {
             mergeable: true,
             event_index: false,
             indirect: false,
+            packed: false,
+            in_order: false,
             vector: queue,
             position: 0,
-        };
-        Driver::new(setup, self.table.clone())
+        }
     }
 
     /// The address of a buffer of up to 4096 bytes, beyond all rings of the first eight queues.
@@ -79,6 +96,14 @@ impl Guest {
         self.table.read(&mut 0, iova, &mut bytes).unwrap();
         bytes
     }
+}
+
+/// A chain that nobody popped, of one place in the ring.
+#[cfg(test)]
+pub fn chain(id: u16, written: u32) -> Chain<Source<'static>> {
+    let mut chain = Chain::single(id, Source::default(), 0);
+    chain.written = written;
+    chain
 }
 
 fn write(table: &Table, iova: u64, bytes: &[u8]) {
@@ -157,6 +182,12 @@ impl Driver {
 
     pub fn used_index(&self) -> u16 {
         u16::from_le(self.used.u16(2).load(Acquire))
+    }
+
+    /// Writes a used entry (head, length) in the device's stead.
+    pub fn write_used(&self, entry: usize, (id, len): (u32, u32)) {
+        self.used.u32(4 + 8 * entry).store(id.to_le(), Relaxed);
+        self.used.u32(8 + 8 * entry).store(len.to_le(), Relaxed);
     }
 
     /// The used entries not seen yet: (head, bytes written).

@@ -1,7 +1,8 @@
-//! Virtqueues against a driver that keeps the rules, and one that does not (virtio 1.3 §2.7).
+//! The split virtqueue against a driver that keeps the rules, and one that does not (virtio 1.3 §2.7).
 
-use super::testing::{BASE, Driver, Guest, INDIRECT, MEMORY, NEXT, NO_INTERRUPT, NO_NOTIFY, WRITE};
-use super::{BATCH, Batch, Breach, Fault, Split};
+use super::super::split::Split;
+use super::super::testing::{BASE, Driver, Guest, INDIRECT, MEMORY, NEXT, NO_INTERRUPT, NO_NOTIFY, WRITE, chain};
+use super::super::{BATCH, Batch, Breach, Fault};
 use crate::memory::{Refusal, Source};
 use crate::worker::orders::Role;
 
@@ -31,16 +32,19 @@ fn breach(guest: &Guest, driver: &mut Driver, head: u16) -> Breach {
 #[test]
 fn chains_come_in_order_and_no_more_than_a_batch_at_a_time() {
     let guest = Guest::new();
-    let mut driver = transmit(&guest, 64);
+    let mut driver = transmit(&guest, 128);
     let mut ring = ring(&guest, &driver);
-    for head in (0..40).rev() {
+    for head in (0..BATCH as u16 + 8).rev() {
         driver.describe(head, guest.buffer(u64::from(head)), 60 + u32::from(head), 0, 0);
         driver.offer(head);
     }
     let (batch, outcome) = pop(&mut ring, &guest);
     outcome.unwrap();
-    assert_eq!(batch.chains.iter().map(|chain| chain.id).collect::<Vec<_>>(), (8..40).rev().collect::<Vec<_>>());
-    assert_eq!(batch.chains[0].len, 99);
+    assert_eq!(
+        batch.chains.iter().map(|chain| chain.id).collect::<Vec<_>>(),
+        (8..BATCH as u16 + 8).rev().collect::<Vec<_>>()
+    );
+    assert_eq!(batch.chains[0].len, 60 + BATCH + 7);
     assert_eq!(pop(&mut ring, &guest).0.chains.len(), 8);
     assert_eq!(pop(&mut ring, &guest).0.chains.len(), 0);
 }
@@ -58,7 +62,7 @@ fn indices_wrap_around_at_65536() {
         driver.offer(2);
         let (batch, outcome) = pop(&mut ring, &guest);
         outcome.unwrap();
-        ring.put(batch.chains[0].id, 0);
+        ring.put(&batch.chains);
         ring.flush();
         assert_eq!(driver.collect(), [(2, 0)]);
     }
@@ -74,8 +78,9 @@ fn what_is_rewound_comes_again() {
         driver.describe(head, guest.buffer(0), 60, 0, 0);
         driver.offer(head);
     }
-    pop(&mut ring, &guest).1.unwrap();
-    ring.rewind(2);
+    let (batch, outcome) = pop(&mut ring, &guest);
+    outcome.unwrap();
+    ring.rewind(&batch.chains[1..]);
     assert_eq!(pop(&mut ring, &guest).0.chains.iter().map(|chain| chain.id).collect::<Vec<_>>(), [1, 2]);
 }
 
@@ -89,8 +94,7 @@ fn used_entries_are_shown_all_at_once() {
         driver.offer(head);
     }
     pop(&mut ring, &guest).1.unwrap();
-    ring.put(0, 0);
-    ring.put(1, 7);
+    ring.put(&[chain(0, 0), chain(1, 7)]);
     assert_eq!(driver.used_index(), 0);
     assert_eq!(ring.flush(), (2, true));
     assert_eq!(driver.collect(), [(0, 0), (1, 7)]);
@@ -103,10 +107,10 @@ fn the_no_interrupt_flag_is_honoured() {
     let driver = transmit(&guest, 8);
     let mut ring = ring(&guest, &driver);
     driver.set_flags(NO_INTERRUPT);
-    ring.put(0, 0);
+    ring.put(&[chain(0, 0)]);
     assert_eq!(ring.flush(), (1, false));
     driver.set_flags(0);
-    ring.put(0, 0);
+    ring.put(&[chain(0, 0)]);
     assert_eq!(ring.flush(), (1, true));
 }
 
@@ -119,7 +123,7 @@ fn with_the_event_index_the_interrupt_comes_when_the_event_is_passed() {
     driver.set_flags(NO_INTERRUPT);
     let mut flush = |event: u16, entries: u16| {
         driver.set_used_event(event);
-        (0..entries).for_each(|_| ring.put(0, 0));
+        (0..entries).for_each(|_| ring.put(&[chain(0, 0)]));
         ring.flush().1
     };
     assert!(flush(0, 1), "the flag means nothing with the event index");
@@ -222,7 +226,7 @@ fn an_indirect_descriptor_needs_the_feature_and_a_sound_table() {
     for (entry, expected) in [
         ((guest.buffer(1), 16, INDIRECT, 0), Breach::IndirectNested),
         ((guest.buffer(1), 16, NEXT, 1), Breach::NextOutside { next: 1, size: 1 }),
-        ((guest.buffer(1), 16, NEXT, 0), Breach::TooLong { size: 4 }),
+        ((guest.buffer(1), 16, NEXT, 0), Breach::TooLong { most: 1 }),
     ] {
         let mut driver = redo(&guest, &driver);
         driver.describe_indirect(guest.buffer(9), &[entry]);
@@ -245,7 +249,7 @@ fn a_loop_of_descriptors_is_a_fault() {
     let mut driver = transmit(&guest, 8);
     driver.describe(0, guest.buffer(0), 12, NEXT, 1);
     driver.describe(1, guest.buffer(0), 12, NEXT, 0);
-    assert_eq!(breach(&guest, &mut driver, 0), Breach::TooLong { size: 8 });
+    assert_eq!(breach(&guest, &mut driver, 0), Breach::TooLong { most: 8 });
 }
 
 #[test]
@@ -264,7 +268,7 @@ fn a_chain_of_more_than_1024_descriptors_is_a_fault_in_any_queue() {
     let mut driver = transmit(&guest, 2048);
     (0..1025).for_each(|n| driver.describe(n, guest.buffer(0), 10, NEXT, n + 1));
     driver.describe(1024, guest.buffer(0), 10, 0, 0);
-    assert_eq!(breach(&guest, &mut driver, 0), Breach::TooLong { size: 1024 });
+    assert_eq!(breach(&guest, &mut driver, 0), Breach::TooLong { most: 1024 });
     let mut driver = redo(&guest, &driver);
     let mut ring = ring(&guest, &driver);
     driver.offer(1);
@@ -354,6 +358,9 @@ fn a_ring_in_a_wrong_place_is_a_fault_at_once() {
     assert!(matches!(refusal(|setup| setup.device = BASE + MEMORY - 4), Breach::Area(_, Refusal::Divided { .. })));
     for size in [0, 3, 65536] {
         let setup = crate::worker::orders::QueueSetup { size, ..good.clone() };
-        assert_eq!(Split::new(&setup, &guest.table).err().map(|fault| fault.breach), Some(Breach::Size(size)));
+        assert_eq!(
+            Split::new(&setup, &guest.table).err().map(|fault| fault.breach),
+            Some(Breach::Size { size, packed: false })
+        );
     }
 }

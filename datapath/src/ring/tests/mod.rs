@@ -1,0 +1,5 @@
+//! Virtqueues against a driver that keeps the rules, and one that does not.
+
+mod in_order;
+mod packed;
+mod split;
