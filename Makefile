@@ -7,11 +7,12 @@ PYTHON := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find datapath -name '*.rs' -o -name Cargo.toml)
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup peers install lab demo test test-fast test-rust test-guests bench lint format docs clean
+.PHONY: help setup peers install lab demo test test-fast test-rust test-fuzz test-guests fuzz bench lint format docs clean
 
 help:
 	@echo "make demo   the transitional hotplug workflow, end to end, on stock QEMU and stock kernels"
 	@echo "make test   every test (make test-fast: without guests)"
+	@echo "make fuzz   every fuzz target for TIME seconds (60), with libFuzzer where it is there"
 	@echo "make bench  beside the peers, as ratios"
 	@echo "make lint   ruff, mypy, import contracts, clippy, rustfmt"
 
@@ -35,7 +36,7 @@ lab: install
 demo: lab
 	@$(PYTHON) -m tools.demo
 
-test: peers lab test-rust
+test: peers lab test-rust test-fuzz
 	@$(PYTEST) -m "not guest" -n 2
 	@$(PYTEST) -m guest
 
@@ -44,6 +45,12 @@ test-fast: peers install test-rust
 
 test-rust: install
 	@tools/with-rust cargo test --quiet --release --locked
+
+test-fuzz: install
+	@tools/with-rust tools/fuzz --stable $(TIME)
+
+fuzz: install
+	@tools/with-rust tools/fuzz $(TIME)
 
 test-guests: lab
 	@$(PYTEST) -m guest
@@ -58,16 +65,18 @@ lint: install
 	@$(VENV)/bin/lint-imports
 	@$(PYTHON) -m softdpu.datapath.generate --check
 	@if tools/with-rust cargo clippy --version >/dev/null 2>&1; then \
-	    tools/with-rust cargo clippy --release --locked --all-targets --all-features -- -D warnings; \
+	    tools/with-rust cargo clippy --release --locked --all-targets --all-features -- -D warnings && \
+	    tools/with-rust cargo clippy --release --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- -D warnings; \
 	else echo "lint: this Rust toolchain has no clippy (Debian's cargo-web has none): the datapath is not checked with it"; fi
 	@if tools/with-rust cargo fmt --version >/dev/null 2>&1; then \
-	    tools/with-rust cargo fmt --check; \
+	    tools/with-rust cargo fmt --check && tools/with-rust cargo fmt --check --manifest-path fuzz/Cargo.toml; \
 	else echo "lint: this Rust toolchain has no rustfmt: the datapath's layout is not checked"; fi
 
 format:
 	@$(VENV)/bin/ruff check --fix
 	@$(VENV)/bin/ruff format
 	@tools/with-rust cargo fmt
+	@tools/with-rust cargo fmt --manifest-path fuzz/Cargo.toml
 
 clean:
 	rm -rf $(VENV) target build src/*.egg-info

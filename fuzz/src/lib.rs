@@ -1,0 +1,26 @@
+//! Fuzz targets: each takes any bytes, makes a program of them, and asserts what must hold whatever the program did.
+//! libFuzzer runs them from `fuzz_targets/`, the stable harness (`src/bin/mutate.rs`) from the table below.
+
+mod driver;
+mod header;
+mod input;
+mod memory;
+mod rig;
+mod rings;
+
+pub use header::header;
+
+pub type Target = fn(&[u8]);
+
+/// The targets by name.
+pub const TARGETS: &[(&str, Target)] = &[("split", split), ("packed", packed), ("header", header)];
+
+/// Two guests on one worker with split rings.
+pub fn split(data: &[u8]) {
+    rings::rings(data, driver::Layout::Split);
+}
+
+/// The same with packed rings.
+pub fn packed(data: &[u8]) {
+    rings::rings(data, driver::Layout::Packed);
+}
