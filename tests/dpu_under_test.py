@@ -218,7 +218,14 @@ class Dpu:
         return Client(self.root / "run/virtnet/controller.sock")
 
     def hotplug(
-        self, *, legacy: bool = True, mtu: int = 1500, queues: int = 3, size: int = 256, vectors: int | None = None
+        self,
+        *,
+        legacy: bool = True,
+        mtu: int = 1500,
+        queues: int = 3,
+        size: int = 256,
+        vectors: int | None = None,
+        features: int = 0,
     ) -> Plugged:
         """Plug a device with a MAC of its own; ``vectors`` 0: INTx only. By the API that ``virtnet hotplug`` uses."""
         mac = bytes.fromhex("0cc47a0000") + bytes([next(self._macs) & 0xFF])
@@ -230,6 +237,7 @@ class Dpu:
             "max_queue_size": size,
             "legacy": legacy,
             "num_msix": vectors,
+            "features": hex(features),
         }
         reply = self._api().post("/v1/hotplug", request)
         path = self.root / "run/virtnet" / f"{reply['vuid']}.sock"

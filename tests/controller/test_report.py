@@ -73,7 +73,7 @@ def test_controller_has_the_documented_keys() -> None:
     controller = report.controller("mlx5_0", 16, 20, 200)
     assert list(controller) == CONTROLLER
     assert controller["max_hotplug_devices"] == "16"
-    assert controller["supported_virt_queue_types"] == {"value": "0x1", " 0": "SPLIT"}
+    assert controller["supported_virt_queue_types"] == {"value": "0x3", " 0": "SPLIT", " 1": "PACKED"}
     assert controller["supported_event_modes"] == {"value": "0x5", " 0": "NO_MSIX_MODE", " 2": "MSIX_MODE"}
 
 

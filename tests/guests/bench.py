@@ -54,13 +54,15 @@ class Bench:
         if self._hosts.pop(guest.pid, None):
             self.softdpu("host", "detach", f"host{guest.pid}")
 
-    def hotplug(self, guest: Guest | None, *, vectors: int | None = None, legacy: bool = True) -> Plugged:
+    def hotplug(
+        self, guest: Guest | None, *, vectors: int | None = None, legacy: bool = True, features: int = 0
+    ) -> Plugged:
         """Plugs a device into the guest; without a guest it waits on its socket.
 
         `vectors` is the number of MSI-X vectors: 0 for INTx only, None for what the firmware says.
         """
         more = [] if vectors is None else ["--num_msix", vectors]
-        mac, reply = self.try_hotplug(guest, *(["-l"] if legacy else []), *more)
+        mac, reply = self.try_hotplug(guest, *(["-l"] if legacy else []), "-f", hex(features), *more)
         assert reply.status == 0, f"{reply.output}{reply.errors}{self.dpu.log.read_text()[-4000:]}"
         path = self.dpu.root / "run/virtnet" / f"{reply.json['vuid']}.sock"
         named = reply.json

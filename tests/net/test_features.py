@@ -50,6 +50,13 @@ def test_access_platform_is_on_request() -> None:
     assert "legacy device" in withheld(config("legacy", features=1 << 33))[f.ACCESS_PLATFORM]
 
 
+def test_packed_rings_are_offered_by_virtnet_conf_or_on_request() -> None:
+    assert not offered(config()) >> f.RING_PACKED & 1
+    assert "packed_vq is 0" in withheld(config())[f.RING_PACKED]
+    assert offered(config(features=1 << f.RING_PACKED)) >> f.RING_PACKED & 1
+    assert offered(FunctionConfig(layout="modern", mac=MAC, packed_vq=True)) >> f.RING_PACKED & 1
+
+
 def test_default_bits() -> None:
     assert f.bits_of(DEFAULT) == [
         0,
@@ -68,6 +75,8 @@ def test_default_bits() -> None:
         28,
         29,
         32,
+        35,
+        38,
         40,
         54,
         55,

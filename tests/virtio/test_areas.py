@@ -2,7 +2,7 @@
 
 import pytest
 
-from softdpu.virtio.areas import area_fault
+from softdpu.virtio.areas import area_fault, size_fault
 from softdpu.virtio.state import QueueState
 
 
@@ -37,3 +37,34 @@ def test_impossible_places(queue: QueueState, why: str) -> None:
 
 def test_the_very_end_of_memory_can_be_used() -> None:
     assert area_fault(placed(descriptor=(1 << 64) - 4096), 256) == ""
+
+
+@pytest.mark.parametrize(
+    ("queue", "why"),
+    [
+        (placed(driver=0x3004, device=0x3000), ""),
+        (placed(driver=0x3002), "driver area at 0x3002 is not aligned to 4 bytes"),
+        (placed(device=0x4002), "device area at 0x4002 is not aligned to 4 bytes"),
+        (placed(device=0x3000), "overlap"),
+    ],
+)
+def test_a_packed_queue_has_four_bytes_beside_its_ring(queue: QueueState, why: str) -> None:
+    """§2.8.10.1."""
+    fault = area_fault(queue, 100, packed=True)
+    assert why in fault and bool(why) == bool(fault)
+
+
+@pytest.mark.parametrize(
+    ("size", "packed", "why"),
+    [
+        (0, True, "between 1 and 256"),
+        (257, True, "between 1 and 256"),
+        (100, True, ""),
+        (1, True, ""),
+        (100, False, "power of two"),
+        (1, False, ""),
+    ],
+)
+def test_sizes(size: int, packed: bool, why: str) -> None:
+    fault = size_fault(size, 256, packed)
+    assert why in fault and bool(why) == bool(fault)

@@ -174,6 +174,23 @@ def test_queues_start_with_driver_ok() -> None:
     assert starts[0].position == 0
 
 
+def test_packed_queues_have_any_size_and_start_with_their_wrap_counters_set() -> None:
+    """§2.8.10.1: the size need not be a power of two; §2.8.1: a new ring's wrap counters are 1."""
+    modern = Modern(make(features=f.mask_of(f.RING_PACKED)))
+    modern.negotiate()
+    modern.set_up(0, size=100)
+    (start,) = of_type(modern.write("device_status", 15), StartQueue)
+    assert (start.size, start.packed, start.in_order, start.position) == (100, True, True, 0x8000)
+
+
+def test_a_split_queue_whose_size_was_set_before_the_layout_was_known() -> None:
+    """A power of two is all that can be said before FEATURES_OK."""
+    modern = Modern(make(features=f.mask_of(f.RING_PACKED)))
+    modern.write("device_status", 3)
+    assert modern.write("queue_size", 100).log
+    assert modern.read("queue_size") == 256
+
+
 def test_running_queues_are_not_started_again_by_a_status_write() -> None:
     modern = Modern(make())
     modern.bring_up()

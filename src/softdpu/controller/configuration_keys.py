@@ -105,7 +105,7 @@ TABLE = (
     Key("recovery", FLAG, "1", "Keep a recovery file a device, so that devices survive a reboot."),
     Key("sf_pool_percent", PERCENT, "0", "Scalable functions made in advance, in percent.", inert=NO_POOL),
     Key("sf_pool_force_destroy", FLAG, "0", "Destroy that pool when the controller stops.", inert=NO_POOL),
-    Key("packed_vq", FLAG, "0", "Offer packed virtqueues.", inert="packed virtqueues are not offered yet"),
+    Key("packed_vq", FLAG, "0", "Offer packed virtqueues (VIRTIO_F_RING_PACKED)."),
     Key("mrg_rxbuf", FLAG, "1", "Offer mergeable receive buffers (VIRTIO_NET_F_MRG_RXBUF)."),
     Key("lm_prov", PROVIDER, "none", "Who provides legacy access and live migration of VFs.", inert=NO_VFS),
     Key("mac_base", MAC, "made from the VUID", "As static_pf.mac_base (v1.9.0).", ("static_pf.mac_base",)),

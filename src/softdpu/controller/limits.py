@@ -19,6 +19,7 @@ class Limits:
     ports: Mapping[str, int]  # ib device → port number
     static_port: str  # ib device of the static PFs
     mrg_rxbuf: bool  # whether devices may offer mergeable receive buffers
+    packed_vq: bool = False  # whether they offer packed virtqueues without being asked to
 
     @property
     def hotplug_devices(self) -> int:

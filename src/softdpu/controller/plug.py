@@ -94,6 +94,7 @@ class Plugger:
                 speed=file.speed if file else SPEED,
                 link_up=bool(file.link) if file else True,
                 mrg_rxbuf=self.limits.mrg_rxbuf,
+                packed_vq=self.limits.packed_vq,
             ),
         )
 
@@ -127,6 +128,7 @@ class Plugger:
                 speed=file.speed,
                 link_up=bool(file.link),
                 mrg_rxbuf=self.limits.mrg_rxbuf,
+                packed_vq=self.limits.packed_vq,
             ),
         )
 
@@ -220,6 +222,7 @@ class Plugger:
                 features=request.feature_bits,
                 speed=SPEED,
                 mrg_rxbuf=self.limits.mrg_rxbuf,
+                packed_vq=self.limits.packed_vq,
             ),
         )
 

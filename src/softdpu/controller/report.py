@@ -55,7 +55,7 @@ def controller(manager: str, hotplug_limit: int, device_limit: int, queue_limit:
         "max_virt_queues": str(queue_limit),
         "max_tunnel_descriptors": "6",
         "supported_features": features(IMPLEMENTED),
-        "supported_virt_queue_types": {"value": "0x1", " 0": "SPLIT"},
+        "supported_virt_queue_types": {"value": "0x3", " 0": "SPLIT", " 1": "PACKED"},
         "supported_event_modes": {"value": "0x5", " 0": "NO_MSIX_MODE", " 2": "MSIX_MODE"},
     }
 

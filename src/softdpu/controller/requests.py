@@ -15,7 +15,7 @@ Json: TypeAlias = dict[str, Any]
 SUCCESS: Json = {"errno": 0, "errstr": "Success"}
 
 MTU_RANGE = range(68, 9217)
-QUEUE_SIZES = tuple(1 << n for n in range(6, 16))  # 64..32768
+QUEUE_SIZES = tuple(1 << n for n in range(1, 16))  # 2..32768
 SPEEDS = range(0, 0x8000_0000)  # Mb/s, virtio 1.3 §5.1.4
 MOST_VECTORS = 2048  # of the MSI-X capability (PCI 3.0 §6.8.2)
 MOST_QUEUES = 65  # 32 pairs and the control queue
@@ -54,9 +54,9 @@ def check_mtu(mtu: int) -> None:
 
 
 def check_queue_size(size: int) -> None:
-    """A power of two in 64..32768."""
+    """A power of two in 2..32768."""
     if size not in QUEUE_SIZES:
-        raise InvalidValue("max_queue_size", size, "a power of two from 64 to 32768")
+        raise InvalidValue("max_queue_size", size, "a power of two from 2 to 32768")
 
 
 def check_at_least(what: str, value: int | None, least: int) -> None:

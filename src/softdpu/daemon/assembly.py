@@ -39,7 +39,11 @@ class Assembly:
         self.configuration = _configuration(root, self.firmware)
         ports = {name: port for port, name in enumerate(self.configuration.ib_devices)}
         self.limits = Limits(
-            self.firmware.current, ports, _static_port(self.configuration), self.configuration.mrg_rxbuf
+            self.firmware.current,
+            ports,
+            _static_port(self.configuration),
+            self.configuration.mrg_rxbuf,
+            self.configuration.packed_vq,
         )
         self.life = Lifecycle(root, netns)
         self.hosts = Hosts(root, self.life)

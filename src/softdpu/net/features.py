@@ -31,6 +31,8 @@ DEFAULT = f.mask_of(
     f.INDIRECT_DESC,
     f.EVENT_IDX,
     f.VERSION_1,
+    f.IN_ORDER,
+    f.NOTIFICATION_DATA,
     f.RING_RESET,
     f.NET_GUEST_USO4,
     f.NET_GUEST_USO6,
@@ -39,7 +41,9 @@ DEFAULT = f.mask_of(
 )
 # Off unless asked for, as in QEMU: a guest behind an IOMMU needs it, a legacy driver can do nothing with it.
 ON_REQUEST = f.mask_of(f.ACCESS_PLATFORM)
-IMPLEMENTED = DEFAULT | ON_REQUEST
+# Offered by virtnet.conf's packed_vq, or on request.
+PACKED = f.mask_of(f.RING_PACKED)
+IMPLEMENTED = DEFAULT | ON_REQUEST | PACKED
 
 _CONTROLLED = f.mask_of(*(bit for bit, feature in f.FEATURES.items() if f.NET_CTRL_VQ in feature.requires))
 
@@ -69,6 +73,8 @@ def withheld(config: FunctionConfig) -> dict[int, str]:
             reasons[bit] = "not offered: mrg_rxbuf is 0 in virtnet.conf"
         elif bit == f.NET_MQ and pairs(config) < 2:
             reasons[bit] = "not offered: there is one queue pair; 5 or more virtqueues make several"
+        elif bit == f.RING_PACKED and not config.packed_vq and not config.features >> bit & 1:
+            reasons[bit] = f"not offered: packed_vq is 0 in virtnet.conf, and features without {1 << bit:#x}"
         elif ON_REQUEST >> bit & 1 and not config.features >> bit & 1:
             reasons[bit] = f"not offered: only on request, features {1 << bit:#x}"
     return reasons
@@ -76,4 +82,4 @@ def withheld(config: FunctionConfig) -> dict[int, str]:
 
 def offered(config: FunctionConfig) -> int:
     """The feature bits on offer; none requires one that is not (virtio 1.3 §2.2.2)."""
-    return (DEFAULT | config.features & IMPLEMENTED) & ~f.mask_of(*withheld(config))
+    return IMPLEMENTED & ~f.mask_of(*withheld(config))

@@ -15,6 +15,8 @@ from softdpu.virtio.negotiation import sound
 from softdpu.virtio.outcome import NOTHING, Effects, effects
 from softdpu.virtio.state import QueueState
 
+FRESH_PACKED = 1 << 15  # both wrap counters of a new packed ring are 1 (§2.8.1)
+
 
 def queue_count(config: FunctionConfig) -> int:
     """Virtqueues that the function has."""
@@ -86,6 +88,9 @@ class NetworkDevice:
             event_index=bool(features >> f.EVENT_IDX & 1),
             indirect=bool(features >> f.INDIRECT_DESC & 1),
             vector=queue.vector,
+            position=FRESH_PACKED if features >> f.RING_PACKED & 1 else 0,
+            packed=bool(features >> f.RING_PACKED & 1),
+            in_order=bool(features >> f.IN_ORDER & 1),
         )
 
     def settled(self) -> Effects:

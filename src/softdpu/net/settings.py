@@ -10,7 +10,7 @@ from softdpu.spec.features import bits_of, name_of
 from softdpu.spec.virtio_pci import MAX_QUEUE_SIZE, MAX_VECTORS
 
 MIN_QUEUES, MAX_QUEUES = 2, 2 * n.MAX_PAIRS + 1
-MIN_QUEUE_SIZE = 64
+MIN_QUEUE_SIZE = 2
 
 
 def check(config: FunctionConfig) -> None:

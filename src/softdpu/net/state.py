@@ -17,12 +17,13 @@ class FunctionConfig(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     mac: bytes  # 6 bytes, unicast
     mtu: int = 1500  # octets, 68 to 9216
     queues: int = 3  # virtqueues: two a pair, and the control queue where there are 3 or more; 2 to 65
-    queue_size: int = 256  # descriptors of each, a power of two, 64 to 32768
+    queue_size: int = 256  # descriptors of each, a power of two, 2 to 32768
     vectors: int = 4  # MSI-X vectors, up to 2048; 0: no MSI-X capability, INTx only
     features: int = 0  # feature bits beyond the default ones
     speed: int = 25000  # Mb/s, or 0xffffffff for unknown
     link_up: bool = True
     mrg_rxbuf: bool = True  # whether VIRTIO_NET_F_MRG_RXBUF may be offered
+    packed_vq: bool = False  # whether VIRTIO_F_RING_PACKED is offered without being among the features
 
 
 class FilterState(msgspec.Struct, omit_defaults=True):

@@ -22,7 +22,7 @@ from softdpu.spec.legacy import PAGE, rings
 from softdpu.spec.pci import CONFIG_BYTES
 from softdpu.spec.virtio_net import GUEST_OFFLOADS, MAC_BYTES, VLAN_BYTES
 from softdpu.virtio import negotiation
-from softdpu.virtio.areas import ADDRESSES, area_fault
+from softdpu.virtio.areas import ADDRESSES, area_fault, size_fault
 from softdpu.virtio.device import FAULT_LENGTH, FAULTS_KEPT
 from softdpu.virtio.state import QueueState, VirtioState
 from softdpu.virtio.status import reachable
@@ -105,8 +105,8 @@ def _queues(virtio: VirtioState, config: FunctionConfig) -> Iterator[Fault]:
         yield "virtio.queues", f"has {len(virtio.queues)} entries, the function has {queue_count(config)} virtqueues"
     for index, queue in enumerate(virtio.queues):
         name = f"virtio.queues[{index}]"
-        if not 0 <= queue.size <= config.queue_size or queue.size & queue.size - 1:
-            yield f"{name}.size", f"{queue.size} is not a power of two up to {config.queue_size}"
+        if queue.size and (why := size_fault(queue.size, config.queue_size, _packed(virtio))):
+            yield f"{name}.size", f"{queue.size} cannot be: {why}"
         yield from _vector(f"{name}.vector", queue.vector, config)
         for area in ("descriptor", "driver", "device"):
             yield from _range(f"{name}.{area}", getattr(queue, area), ADDRESSES)
@@ -123,7 +123,13 @@ def _placed(queue: QueueState, virtio: VirtioState, config: FunctionConfig) -> s
         return "" if sound and not queue.size else "its areas do not lie as in a legacy queue"
     if not virtio.status & v.FEATURES_OK:
         return "FEATURES_OK is not set"
-    return area_fault(queue, queue.size or config.queue_size)
+    return area_fault(queue, queue.size or config.queue_size, _packed(virtio))
+
+
+def _packed(virtio: VirtioState) -> bool:
+    """Whether the queues are packed: negotiated by a modern driver, and final."""
+    negotiated = virtio.mode == "modern" and virtio.status & v.FEATURES_OK
+    return bool(negotiated and virtio.driver_features >> f.RING_PACKED & 1)
 
 
 def _net(state: FunctionState) -> Iterator[Fault]:

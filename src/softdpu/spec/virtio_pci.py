@@ -92,13 +92,14 @@ PCI_CFG_CAP = Bank(
     ),
 )
 
-# Split virtqueue: bytes of each area for n descriptors, and its alignment (§2.7, table of alignments).
+# Bytes of each area of a virtqueue of n descriptors, and its alignment: split (§2.7) and packed (§2.8.10.1).
 DESCRIPTOR_ALIGN, DRIVER_ALIGN, DEVICE_ALIGN = 16, 2, 4
+EVENT_BYTES, EVENT_ALIGN = 4, 4  # of a packed ring: what stands in the driver and in the device area
 MAX_QUEUE_SIZE = 32768
 
 
 def descriptor_bytes(size: int) -> int:
-    """Bytes of the descriptor table (§2.7)."""
+    """Bytes of the descriptor table (§2.7), or of the packed descriptor ring."""
     return 16 * size
 
 

@@ -1,4 +1,4 @@
-"""The three areas of a split virtqueue in memory: what makes them impossible (virtio 1.3 §2.7)."""
+"""The three areas of a virtqueue in memory: what makes them impossible (virtio 1.3 §2.7, §2.8.10.1)."""
 
 from itertools import pairwise
 
@@ -8,14 +8,22 @@ from softdpu.virtio.state import QueueState
 ADDRESSES = 1 << 64
 
 
-def area_fault(queue: QueueState, size: int) -> str:
+def size_fault(size: int, most: int, packed: bool) -> str:
+    """Why a queue cannot have ``size`` descriptors: part of a sentence, or nothing. Packed ones may have any number."""
+    if not 0 < size <= most:
+        return f"its size {size} is not between 1 and {most}"
+    return "" if packed or not size & size - 1 else f"its size {size} is not a power of two, as a split queue's must be"
+
+
+def area_fault(queue: QueueState, size: int, packed: bool = False) -> str:
     """Why a queue of ``size`` descriptors cannot lie where the driver put it: part of a sentence, or nothing."""
     if not (queue.descriptor or queue.driver or queue.device):
         return "the driver gave it no addresses"
+    event = v.EVENT_BYTES, v.EVENT_ALIGN
     areas = (
         ("descriptor area", queue.descriptor, v.descriptor_bytes(size), v.DESCRIPTOR_ALIGN),
-        ("driver area", queue.driver, v.driver_bytes(size), v.DRIVER_ALIGN),
-        ("device area", queue.device, v.device_bytes(size), v.DEVICE_ALIGN),
+        ("driver area", queue.driver, *(event if packed else (v.driver_bytes(size), v.DRIVER_ALIGN))),
+        ("device area", queue.device, *(event if packed else (v.device_bytes(size), v.DEVICE_ALIGN))),
     )
     for name, address, length, align in areas:
         if address % align:

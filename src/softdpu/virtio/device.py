@@ -7,7 +7,7 @@ from typing import Protocol
 from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.virtio import negotiation, status
-from softdpu.virtio.areas import area_fault
+from softdpu.virtio.areas import area_fault, size_fault
 from softdpu.virtio.effects import (
     Kick,
     RaiseConfig,
@@ -182,7 +182,8 @@ class VirtioDevice:
             return NOTHING
         if not self.state.status & v.FEATURES_OK:
             return self.fail(f"queue {index} enabled before FEATURES_OK")
-        if why := area_fault(queue, self.size_of(queue)):
+        size, packed = self.size_of(queue), self.has(f.RING_PACKED)
+        if why := size_fault(size, self.kind.queue_size, packed) or area_fault(queue, size, packed):
             return self.fail(f"queue {index} enabled, but {why}")
         queue.enabled = True
         return effects(self.kind.start(index, queue)) if self.live else NOTHING

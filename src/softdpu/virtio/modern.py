@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.virtio import negotiation
+from softdpu.virtio.areas import size_fault
 from softdpu.virtio.device import VirtioDevice
 from softdpu.virtio.outcome import NOTHING, Effects, note
 from softdpu.virtio.state import QueueState
@@ -96,12 +98,12 @@ class ModernBank:
         return self._device.size_of(queue) if queue else 0
 
     def write_queue_size(self, value: int) -> Effects:
-        """The driver may make a queue smaller before it enables it: a power of two (§4.1.4.3.2)."""
+        """The driver may make a queue smaller before it enables it: a power of two unless packed (§4.1.4.3.2)."""
         queue = self._changeable()
         if queue is None:
             return NOTHING
-        if not 0 < value <= self._device.kind.queue_size or value & value - 1:
-            return note(f"queue_size {value} ignored: not a power of two up to {self._device.kind.queue_size}")
+        if why := size_fault(value, self._device.kind.queue_size, self._device.has(f.RING_PACKED)):
+            return note(f"queue_size of queue {self._device.state.queue_select} stays as it is: {why}")
         queue.size = value
         return NOTHING
 

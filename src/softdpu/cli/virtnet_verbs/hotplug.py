@@ -32,7 +32,7 @@ def declare(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--max_queues", type=number, required=True, help="virtqueues: 3 is receive, transmit, control"
     )
-    parser.add_argument("-s", "--max_queue_size", type=number, required=True, help="a power of two, 64 to 32768")
+    parser.add_argument("-s", "--max_queue_size", type=number, required=True, help="a power of two, 2 to 32768")
     parser.add_argument("-u", "--sf_num", type=number, help="scalable function number (default: the next free one)")
     parser.add_argument("-l", "--legacy", action="store_true", help="transitional device: usable by legacy drivers")
     parser.add_argument("--num_msix", type=number, help="MSI-X vectors (default: as the firmware says; 0: INTx only)")

@@ -40,7 +40,7 @@ def _declare_device(parser: ArgumentParser) -> None:
     parser.add_argument("-f", "--features", help="feature bits, in hex; the driver must be unbound")
     parser.add_argument("-r", "--rx_mode", type=number, help="receive mode")
     parser.add_argument("-n", "--msix_num", type=number, help="MSI-X vectors of a VF; the driver must be unbound")
-    parser.add_argument("-q", "--max_queue_size", type=number, help="64 to 32768; the driver must be unbound")
+    parser.add_argument("-q", "--max_queue_size", type=number, help="2 to 32768; the driver must be unbound")
     parser.add_argument("-qp", "--num_qps", type=number, help="queue pairs of a VF")
     parser.add_argument("-dim", "--dim_config", choices=("enable", "disable"), help="dynamic interrupt moderation")
 
