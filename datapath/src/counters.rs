@@ -14,18 +14,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-pub use layout::{FUNCTIONS, Function, QUEUES, Queue};
+#[cfg(test)]
+pub use layout::{CAME_IN, COPIES, DROPS, WENT_OUT};
+pub use layout::{FUNCTIONS, Function, QUEUES, Queue, UPLINKS};
 use layout::{ROW, SLOT_BYTES, SLOT_ROWS};
 
-const BYTES: usize = FUNCTIONS * SLOT_BYTES;
+/// Functions, then uplinks.
+const SLOTS: usize = FUNCTIONS + UPLINKS;
+const BYTES: usize = SLOTS * SLOT_BYTES;
 
-/// The counters of all functions. Pages nobody counted on take no memory.
+/// The counters of all ports. Pages nobody counted on take no memory.
 pub struct Counters {
     fd: OwnedFd,
     memory: Arc<Memory>,
 }
 
-/// The counters of one function.
+/// The counters of one port: a function, or an uplink.
 #[derive(Clone)]
 pub struct FunctionCounters {
     memory: Arc<Memory>,
@@ -60,9 +64,9 @@ impl Counters {
         self.fd.as_fd()
     }
 
-    /// The counters of a function number below `FUNCTIONS`, as they stand.
+    /// The counters of a function number below `FUNCTIONS`, or of an uplink's after those, as they stand.
     pub fn function(&self, function: u32) -> FunctionCounters {
-        assert!((function as usize) < FUNCTIONS);
+        assert!((function as usize) < SLOTS);
         FunctionCounters { memory: self.memory.clone(), slot: function as usize }
     }
 

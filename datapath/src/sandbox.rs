@@ -22,6 +22,9 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
+    // uplinks
+    libc::SYS_sendmmsg,
+    libc::SYS_recvmmsg,
     // eventfds, taps, the log
     libc::SYS_read,
     libc::SYS_write,

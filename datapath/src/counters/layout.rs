@@ -2,6 +2,8 @@
 
 /// Function numbers are below this.
 pub const FUNCTIONS: usize = 1024;
+/// Uplinks have the numbers after those.
+pub const UPLINKS: usize = 2;
 /// Counters in a row.
 pub const ROW: usize = 64;
 /// Queues that have a row of their own.
@@ -33,13 +35,13 @@ pub enum Function {
     DmaMaps,
     DmaUnmaps,
     Interrupts,
+    UplinkInFrames,
+    UplinkInOctets,
     TransmittedFrames,
     ReceivedFrames,
     SwitchInFrames,
     SwitchOutFrames,
     FloodCopies,
-    UplinkInFrames,
-    UplinkInOctets,
     UplinkOutFrames,
     UplinkOutOctets,
     DropBadDescriptor,
@@ -73,3 +75,51 @@ pub enum Queue {
     Size8192To9022,
     Size9023OrMore,
 }
+
+/// See `softdpu.datapath.ledger`.
+#[allow(dead_code, reason = "for tests: the controller does the sums")]
+#[rustfmt::skip]
+pub const CAME_IN: [Function; 4] = [
+    Function::TransmittedFrames,
+    Function::RepresentorInFrames,
+    Function::UplinkInFrames,
+    Function::SwitchInFrames,
+];
+
+/// See `softdpu.datapath.ledger`.
+#[allow(dead_code, reason = "for tests: the controller does the sums")]
+#[rustfmt::skip]
+pub const COPIES: [Function; 1] = [
+    Function::FloodCopies,
+];
+
+/// See `softdpu.datapath.ledger`.
+#[allow(dead_code, reason = "for tests: the controller does the sums")]
+#[rustfmt::skip]
+pub const WENT_OUT: [Function; 4] = [
+    Function::ReceivedFrames,
+    Function::RepresentorOutFrames,
+    Function::UplinkOutFrames,
+    Function::SwitchOutFrames,
+];
+
+/// See `softdpu.datapath.ledger`.
+#[allow(dead_code, reason = "for tests: the controller does the sums")]
+#[rustfmt::skip]
+pub const DROPS: [Function; 15] = [
+    Function::DropNoBuffer,
+    Function::DropFiltered,
+    Function::DropVlan,
+    Function::DropLinkDown,
+    Function::DropTooLong,
+    Function::DropTooShort,
+    Function::DropBadHeader,
+    Function::DropNoReceiver,
+    Function::DropRepresentorBusy,
+    Function::DropRepresentorDown,
+    Function::DropNotReady,
+    Function::DropBadDescriptor,
+    Function::DropUplinkBusy,
+    Function::DropUplinkDown,
+    Function::DropNoSuchMac,
+];

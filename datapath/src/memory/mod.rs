@@ -2,12 +2,14 @@
 //! `Sink`s and `Area`s, which have checked the range. It never hands out references to what a guest can change.
 
 mod area;
+mod burst;
 mod mapping;
 mod sigbus;
 mod span;
 mod table;
 
 pub use area::Area;
+pub use burst::{AHEAD, HEADER, Slot, receive_burst, send_burst};
 pub use sigbus::{install as survive_truncation, poisonings};
 pub use span::{MOST_PIECES, Sink, Source, gather, scatter};
 pub use table::{Protection, Refusal, Region, Table, Translate, Window};

@@ -18,16 +18,16 @@ const UDP_LENGTH: usize = 4;
 const UDP: u8 = 17;
 
 /// Calls `each` with every frame that comes of one, complete, in order, until it says false. `frame` is a copy, which nobody
-/// else can change. False if the header contradicts it, or if `each` said so.
-pub fn finish(header: &Header, frame: &mut [u8], mut each: impl FnMut(&Payload<'_, '_>) -> bool) -> bool {
+/// else can change: whether `each` took all. None if the header contradicts the frame.
+pub fn finish(header: &Header, frame: &mut [u8], mut each: impl FnMut(&Payload<'_, '_>) -> bool) -> Option<bool> {
     if header.segmented() {
         return cut(header, frame, each);
     }
     if header.partial() && !complete(header, frame) {
-        return false;
+        return None;
     }
     let pieces = [Source::from(&*frame)];
-    each(&Payload::new(&pieces, frame.len(), 0))
+    Some(each(&Payload::new(&pieces, frame.len(), 0)))
 }
 
 /// The driver has put the sum of the pseudo-header where the checksum will be (§5.1.6.2).
@@ -41,13 +41,13 @@ fn complete(header: &Header, frame: &mut [u8]) -> bool {
     true
 }
 
-fn cut(header: &Header, frame: &[u8], mut each: impl FnMut(&Payload<'_, '_>) -> bool) -> bool {
-    let Some(layout) = header.layout(&frame[..frame.len().min(LOOKED_AT)]) else { return false };
+fn cut(header: &Header, frame: &[u8], mut each: impl FnMut(&Payload<'_, '_>) -> bool) -> Option<bool> {
+    let layout = header.layout(&frame[..frame.len().min(LOOKED_AT)]).filter(|layout| layout.payload < frame.len())?;
     let size = usize::from(header.size).max(1);
     let (headers, data) = frame.split_at(layout.payload);
     let last = data.len().div_ceil(size).saturating_sub(1);
     let mut own = [0; LOOKED_AT];
-    data.chunks(size).enumerate().all(|(number, part)| {
+    let taken = data.chunks(size).enumerate().all(|(number, part)| {
         let own = &mut own[..layout.payload];
         own.copy_from_slice(headers);
         layout.address(own, number, part.len());
@@ -59,7 +59,8 @@ fn cut(header: &Header, frame: &[u8], mut each: impl FnMut(&Payload<'_, '_>) -> 
         layout.sum(own, part);
         let pieces = [Source::from(&*own), Source::from(part)];
         each(&Payload::new(&pieces, own.len() + part.len(), 0))
-    })
+    });
+    Some(taken)
 }
 
 impl Layout {

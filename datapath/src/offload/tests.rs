@@ -123,7 +123,7 @@ fn finished(header: &Header, frame: &[u8]) -> Vec<Vec<u8>> {
         frames.push(bytes);
         true
     });
-    assert!(whole);
+    assert_eq!(whole, Some(true));
     frames
 }
 
@@ -397,6 +397,9 @@ fn a_header_that_its_frame_has_left_meanwhile_cuts_nothing() {
             finish(&header, &mut other, |_| true);
         }
     }
-    assert!(!finish(&header, &mut frame.clone()[..PLAIN.payload() - 1], |_| true));
+    for len in [PLAIN.payload() - 1, PLAIN.payload()] {
+        assert_eq!(finish(&header, &mut frame.clone()[..len], |_| true), None);
+    }
+    assert_eq!(finish(&header, &mut frame.clone(), |_| false), Some(false));
     assert_eq!(PLAIN.flags & SYN, 0);
 }

@@ -81,7 +81,7 @@ impl Tap {
             outcome = self.put(datagram, &Header::default());
             outcome.is_ok()
         });
-        if cut { Ok(()) } else { outcome.and(Err(Some(Loss::BadHeader))) }
+        if cut.is_some() { outcome } else { Err(Some(Loss::BadHeader)) }
     }
 
     fn put(&mut self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {

@@ -158,7 +158,9 @@ impl Learning {
     /// The two sets that a key may be in.
     #[inline(always)]
     fn places(&self, key: u64) -> [usize; 2] {
-        let hash = (key ^ key >> 31).wrapping_mul(self.seed);
+        let once = (key ^ self.seed >> 7).wrapping_mul(self.seed);
+        let hash = (once ^ once >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = hash ^ hash >> 29;
         [(hash >> 49) as usize % SETS, (hash >> 34) as usize % SETS]
     }
 }

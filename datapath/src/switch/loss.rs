@@ -16,6 +16,10 @@ pub enum Loss {
     RepresentorBusy,
     RepresentorDown,
     NotReady,
+    BadDescriptor,
+    UplinkBusy,
+    UplinkDown,
+    NoSuchMac,
 }
 
 impl Loss {
@@ -32,6 +36,10 @@ impl Loss {
             Loss::RepresentorBusy => Function::DropRepresentorBusy,
             Loss::RepresentorDown => Function::DropRepresentorDown,
             Loss::NotReady => Function::DropNotReady,
+            Loss::BadDescriptor => Function::DropBadDescriptor,
+            Loss::UplinkBusy => Function::DropUplinkBusy,
+            Loss::UplinkDown => Function::DropUplinkDown,
+            Loss::NoSuchMac => Function::DropNoSuchMac,
         }
     }
 

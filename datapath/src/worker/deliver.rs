@@ -6,6 +6,7 @@ use super::doorbells::bits;
 use super::fabric::Scratch;
 use super::forward::Frames;
 use super::function::{Function, Queue, Slot, conclude};
+use crate::counters::Function as Counter;
 use crate::memory::Table;
 use crate::offload::{Header, Offloads, finish};
 use crate::ring::{Payload, Receive, Room};
@@ -65,19 +66,24 @@ fn fill(to: &mut Function, queue: u16, frames: &Frames<'_, '_>, group: u64, scra
     let mut room = take(&mut scratch.room).recycle();
     ring.reserve(memory, group.count_ones() as usize, &mut room);
     let mut tally = Tally::default();
-    let mut delivered = 0;
+    let (mut delivered, mut contradicted) = (0, 0);
     for place in bits(group) {
         let Some(frame) = &frames[place] else { continue };
         let whole = if frame.header.plain() {
             put(ring, memory, &mut room, &frame.payload, &Header::default(), &mut tally)
         } else {
-            left_undone(ring, memory, &mut room, frame, *offloads, &mut scratch.unfinished, &mut tally)
+            let outcome = left_undone(ring, memory, &mut room, frame, *offloads, &mut scratch.unfinished, &mut tally);
+            contradicted |= u64::from(outcome == Err(Loss::BadHeader)) << place;
+            outcome.is_ok()
         };
         delivered |= u64::from(whole) << place;
     }
-    Loss::NoBuffer.count(counters, u64::from((group & !delivered).count_ones()));
+    Loss::BadHeader.count(counters, u64::from(contradicted.count_ones()));
     tally.count(&counters.queue(queue));
     let (count, interrupt, fault) = ring.flush(&mut room);
+    let lost = if fault.is_some() { Loss::BadDescriptor } else { Loss::NoBuffer };
+    lost.count(counters, u64::from((group & !delivered & !contradicted).count_ones()));
+    counters.add(Counter::ReceivedFrames, u64::from(delivered.count_ones()));
     conclude(lines, counters, queue, ring.vector, (count, interrupt));
     scratch.faults.extend(fault.map(|fault| (*id, fault)));
     scratch.room = room.recycle();
@@ -110,9 +116,10 @@ fn left_undone<'m>(
     offloads: Offloads,
     copy: &mut [u8],
     tally: &mut Tally,
-) -> bool {
+) -> Result<(), Loss> {
     match offloads.taken(frame.header) {
-        Some(header) => put(ring, memory, room, &frame.payload, &header, tally),
+        Some(header) if put(ring, memory, room, &frame.payload, &header, tally) => Ok(()),
+        Some(_) => Err(Loss::NoBuffer),
         None => {
             let n = frame.payload.read(copy);
             finished(ring, memory, room, &mut copy[..n], &frame.header, tally)
@@ -130,6 +137,10 @@ pub fn finished<'m>(
     copy: &mut [u8],
     header: &Header,
     tally: &mut Tally,
-) -> bool {
-    finish(header, copy, |payload| put(ring, memory, room, payload, &Header::default(), tally))
+) -> Result<(), Loss> {
+    match finish(header, copy, |payload| put(ring, memory, room, payload, &Header::default(), tally)) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Loss::NoBuffer),
+        None => Err(Loss::BadHeader),
+    }
 }

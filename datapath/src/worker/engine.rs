@@ -21,8 +21,9 @@ use crate::ring::{Breach, Fault};
 
 /// Something that is polled until it has no more to do.
 #[derive(Clone, Copy)]
-struct Item {
-    function: FunctionId,
+pub(super) struct Item {
+    /// Or an uplink's number after those.
+    pub(super) function: FunctionId,
     /// A transmit queue; None is the tap.
     queue: Option<u16>,
     /// When it last had work.
@@ -31,7 +32,7 @@ struct Item {
 
 pub struct Engine {
     pub(super) fabric: Fabric,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
     items: VecDeque<Item>,
     outbox: Outbox,
     epoll: OwnedFd,
@@ -59,7 +60,7 @@ impl Engine {
 
     /// Whether nothing is being polled.
     pub fn idle(&self) -> bool {
-        self.items.is_empty()
+        self.items.is_empty() && self.fabric.floods.is_empty()
     }
 
     /// Events of taps are numbered by function; see `readable`.
@@ -93,6 +94,9 @@ impl Engine {
 
     /// Frames are in a function's tap, and may be read.
     pub fn readable(&mut self, function: FunctionId) {
+        if self.readable_outside(function) {
+            return;
+        }
         let Some(port) = self.fabric.get(function).filter(|port| port.tap.is_some() && !port.tap_polled) else {
             return;
         };
@@ -104,7 +108,12 @@ impl Engine {
             });
         }
         port.tap_polled = true;
-        self.items.push_back(Item { function, queue: None, busy: self.now });
+        self.poll_port(function);
+    }
+
+    /// Polls a function's tap, or an uplink, from now on.
+    pub(super) fn poll_port(&mut self, port: FunctionId) {
+        self.items.push_back(Item { function: port, queue: None, busy: self.now });
     }
 
     /// Ends the polling of what `which` picks.
@@ -134,14 +143,18 @@ impl Engine {
             let Some(item) = self.items.pop_front() else { break };
             let kept = match item.queue {
                 Some(queue) => self.turn_queue(item, queue),
-                None => self.turn_tap(item),
+                None => self.turn_outside(item).unwrap_or_else(|| self.turn_tap(item)),
             };
             self.items.extend(kept);
         }
+        self.turn_floods();
     }
 
     fn turn_queue(&mut self, item: Item, queue: u16) -> Option<Item> {
-        self.fabric.get(item.function).filter(|port| port.polled & 1 << queue != 0)?;
+        let port = self.fabric.get(item.function).filter(|port| port.polled & 1 << queue != 0)?;
+        if port.flooding {
+            return Some(item);
+        }
         match self.with(item.function, |port, fabric, scratch| forward(port, queue, fabric, scratch)) {
             Some(Ok(0)) if self.now.saturating_sub(item.busy) >= self.patience => self.rest(item, queue),
             Some(Ok(0)) => Some(item),

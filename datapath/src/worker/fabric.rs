@@ -1,8 +1,12 @@
 //! All functions, and what the switch between them has learned.
 
+use std::collections::VecDeque;
+
+use super::flood::Flood;
 use super::function::Function;
 use super::orders::FunctionId;
-use crate::counters::FUNCTIONS;
+use super::uplink::Uplink;
+use crate::counters::{FUNCTIONS, UPLINKS};
 use crate::memory::Source;
 use crate::port::LONGEST;
 use crate::ring::{Batch, Fault, Room};
@@ -14,6 +18,12 @@ pub struct Fabric {
     /// Those that take part in the switch and have a driver.
     pub members: Vec<FunctionId>,
     pub learning: Learning,
+    /// By number. One whose frames are being switched is taken out for that time.
+    pub uplinks: [Option<Box<Uplink>>; UPLINKS],
+    /// Those under way.
+    pub floods: VecDeque<Flood>,
+    /// Whether frames to addresses not known go to every guest that may want them.
+    pub flooding: bool,
     /// Seconds since the start.
     pub now: u32,
 }
@@ -33,13 +43,20 @@ impl Fabric {
         Fabric {
             functions: (0..FUNCTIONS).map(|_| None).collect(),
             members: Vec::new(),
-            learning: Learning::new(FUNCTIONS, 0),
+            learning: Learning::new(FUNCTIONS, UPLINKS),
+            uplinks: Default::default(),
+            floods: VecDeque::new(),
+            flooding: true,
             now: 0,
         }
     }
 
     pub fn get(&mut self, id: FunctionId) -> Option<&mut Function> {
         self.functions.get_mut(id as usize)?.as_deref_mut()
+    }
+
+    pub fn uplink(&mut self, number: u8) -> Option<&mut Uplink> {
+        self.uplinks.get_mut(usize::from(number))?.as_deref_mut()
     }
 
     /// A function came, went, or changed: is it a member still? What was learned of one that is not is forgotten.

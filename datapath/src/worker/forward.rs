@@ -6,8 +6,10 @@ use std::mem::take;
 use super::deliver::deliver;
 use super::doorbells::bits;
 use super::fabric::{Fabric, Scratch};
+use super::flood::{self, Domain};
 use super::function::{Function, Queue, Slot, conclude};
-use crate::counters::{Function as Counter, FunctionCounters};
+use super::uplink;
+use crate::counters::{FUNCTIONS, Function as Counter, FunctionCounters};
 use crate::memory::Source;
 use crate::offload::Offloads;
 use crate::port::Tap;
@@ -22,8 +24,11 @@ pub type Frames<'b, 'm> = [Option<Frame<'b, 'm>>; BATCH];
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Guest(FunctionId),
-    /// To every guest whose filter takes it, and to the representor.
+    /// To every guest that wants it, the representor and the uplink.
     All,
+    Uplink,
+    /// To the representor and the uplink: flooding is off.
+    Outside,
     Representor,
 }
 
@@ -47,24 +52,40 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         fabric: member,
         frame_limit,
         offloads,
+        uplink,
+        flooding,
         ..
     } = from;
     let Some(Slot::Running(Queue::Transmit(ring))) = queues.get_mut(usize::from(queue)) else { return Ok(0) };
     let mut batch = take(&mut scratch.sources).recycle();
     let mut outcome = ring.pop(memory, BATCH, &mut batch);
     let count = batch.chains.len();
+    if outcome.as_ref().is_err_and(|fault| fault.descriptor.is_some()) {
+        counters.add(Counter::TransmittedFrames, 1);
+        Loss::BadDescriptor.count(counters, 1);
+    }
     if count > 0 {
+        counters.add(Counter::TransmittedFrames, count as u64);
         let frames = admit(ring, &batch, *offloads, counters, queue);
         if *pairs > 1 {
             frames.iter().flatten().for_each(|frame| steering.transmitted(frame, queue / 2));
         }
-        let mut sender =
-            Sender { id: *id, counters, tap: tap.as_mut(), member: *member, limit: *frame_limit, bad_memory: false };
+        let mut sender = Sender {
+            id: *id,
+            counters,
+            tap: tap.as_mut(),
+            member: *member,
+            limit: *frame_limit,
+            uplink: *uplink,
+            bad_memory: false,
+            flooding: false,
+        };
         if *link {
             sender.send(&frames, fabric, scratch);
         } else {
             Loss::LinkDown.count(counters, frames.iter().flatten().count() as u64);
         }
+        *flooding = sender.flooding;
         if sender.bad_memory && outcome.is_ok() {
             outcome = Err(Breach::MemoryTaken.of(queue));
         }
@@ -117,7 +138,9 @@ struct Sender<'a> {
     tap: Option<&'a mut Tap>,
     member: bool,
     limit: usize,
+    uplink: u8,
     bad_memory: bool,
+    flooding: bool,
 }
 
 impl Sender<'_> {
@@ -131,7 +154,19 @@ impl Sender<'_> {
             match way {
                 Way::Guest(id) => self.switch(id, frames, group, fabric, scratch),
                 Way::All => self.flood(frames, group, fabric, scratch),
-                Way::Representor => self.represent(frames, group, 0),
+                Way::Uplink => {
+                    let taken = self.outside(frames, group, 0, fabric);
+                    Loss::NoReceiver.count(self.counters, u64::from((group & !taken).count_ones()));
+                }
+                Way::Outside => {
+                    let taken = self.represent(frames, group);
+                    let taken = self.outside(frames, group, taken, fabric);
+                    Loss::NoSuchMac.count(self.counters, u64::from((group & !taken).count_ones()));
+                }
+                Way::Representor => {
+                    let taken = self.represent(frames, group);
+                    Loss::NoReceiver.count(self.counters, u64::from((group & !taken).count_ones()));
+                }
             }
         }
     }
@@ -165,14 +200,22 @@ impl Sender<'_> {
         if frame.destination.is_group() {
             return Way::All;
         }
-        fabric.learning.find(to, fabric.now).map_or(Way::All, Way::Guest)
+        match fabric.learning.find(to, fabric.now) {
+            Some(id) if (id as usize) < FUNCTIONS => Way::Guest(id),
+            Some(id) if id == uplink::port(self.uplink) => Way::Uplink,
+            _ if fabric.flooding => Way::All,
+            _ => Way::Outside,
+        }
     }
 
     fn switch(&self, id: FunctionId, frames: &Frames<'_, '_>, group: u64, fabric: &mut Fabric, scratch: &mut Scratch) {
         match fabric.functions[id as usize].as_deref_mut() {
             Some(to) => {
+                let count = u64::from(group.count_ones());
+                self.counters.add(Counter::SwitchOutFrames, count);
+                to.counters.add(Counter::SwitchInFrames, count);
                 let delivered = deliver(to, frames, group, scratch);
-                self.switched(frames, delivered);
+                flood::switched(self.counters, frames, delivered);
             }
             // Its own address: the frame would go back where it came from.
             None => Loss::NoReceiver.count(self.counters, u64::from(group.count_ones())),
@@ -180,23 +223,23 @@ impl Sender<'_> {
     }
 
     fn flood(&mut self, frames: &Frames<'_, '_>, group: u64, fabric: &mut Fabric, scratch: &mut Scratch) {
-        let mut offered = 0;
-        for index in 0..fabric.members.len() {
-            let Some(to) = fabric.functions[fabric.members[index] as usize].as_deref_mut() else { continue };
-            let wanted =
-                bits(group).filter(|place| offer(to, frames[*place].as_ref())).fold(0, |all, place| all | 1 << place);
-            offered |= wanted;
-            let delivered = deliver(to, frames, wanted, scratch);
-            self.switched(frames, delivered);
-        }
-        self.represent(frames, group, offered);
+        let taken = self.represent(frames, group);
+        let taken = self.outside(frames, group, taken, fabric);
+        self.flooding |= flood::begin(self.id, Domain::All, self.counters, frames, group, taken, fabric, scratch);
     }
 
-    /// Frames for the representor; those that were `offered` to a guest have a receiver even when it is not there.
-    fn represent(&mut self, frames: &Frames<'_, '_>, group: u64, offered: u64) {
-        let Some(tap) = self.tap.as_deref_mut() else {
-            return Loss::NoReceiver.count(self.counters, u64::from((group & !offered).count_ones()));
-        };
+    /// Frames for the uplink, of which those in `taken` have a receiver already; returns those that have one now.
+    fn outside(&mut self, frames: &Frames<'_, '_>, group: u64, taken: u64, fabric: &mut Fabric) -> u64 {
+        let Some(uplink) = fabric.uplink(self.uplink) else { return taken };
+        self.counters.add(Counter::SwitchOutFrames, u64::from(group.count_ones()));
+        self.counters.add(Counter::FloodCopies, u64::from((group & taken).count_ones()));
+        self.bad_memory |= !uplink.transmit(frames, group);
+        group
+    }
+
+    /// Frames for the representor; returns those that have a receiver: none if there is no representor.
+    fn represent(&mut self, frames: &Frames<'_, '_>, group: u64) -> u64 {
+        let Some(tap) = self.tap.as_deref_mut() else { return 0 };
         let (mut sent, mut octets) = (0, 0);
         for frame in bits(group).filter_map(|place| frames[place].as_ref()) {
             if frame.longest() > self.limit {
@@ -209,25 +252,14 @@ impl Sender<'_> {
                     octets += frame.len() as u64;
                 }
                 Err(Some(loss)) => loss.count(self.counters, 1),
-                Err(None) => self.bad_memory = true,
+                Err(None) => {
+                    self.bad_memory = true;
+                    Loss::BadDescriptor.count(self.counters, 1);
+                }
             }
         }
         self.counters.add(Counter::RepresentorOutFrames, sent);
         self.counters.add(Counter::RepresentorOutOctets, octets);
+        group
     }
-
-    #[inline]
-    fn switched(&self, frames: &Frames<'_, '_>, delivered: u64) {
-        if delivered != 0 {
-            let octets =
-                bits(delivered).filter_map(|place| frames[place].as_ref()).map(|frame| frame.len() as u64).sum();
-            self.counters.add(Counter::SwitchedFrames, u64::from(delivered.count_ones()));
-            self.counters.add(Counter::SwitchedOctets, octets);
-        }
-    }
-}
-
-/// Whether a flooded frame is this guest's concern: a group address always, another's unicast only if it wants that address.
-fn offer(to: &Function, frame: Option<&Frame<'_, '_>>) -> bool {
-    frame.is_some_and(|frame| frame.destination.is_group() || to.rules.wants(frame.destination))
 }

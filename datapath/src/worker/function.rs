@@ -31,6 +31,10 @@ pub struct Function {
     /// Queues, by bit, and the tap, that are being polled.
     pub polled: u128,
     pub tap_polled: bool,
+    /// The uplink that serves it.
+    pub uplink: u8,
+    /// A flood that it began is still under way: its transmit queues wait.
+    pub flooding: bool,
     #[cfg(test)]
     pub panics: bool,
 }
@@ -69,6 +73,8 @@ impl Function {
             offloads: Offloads::default(),
             polled: 0,
             tap_polled: false,
+            uplink: 0,
+            flooding: false,
             #[cfg(test)]
             panics: false,
         }

@@ -5,6 +5,7 @@ mod deliver;
 mod doorbells;
 mod engine;
 mod fabric;
+mod flood;
 mod forward;
 mod function;
 mod notices;
@@ -12,7 +13,9 @@ mod obey;
 pub mod orders;
 mod pace;
 mod represent;
+mod shared;
 mod thread;
+mod uplink;
 
 use std::io;
 use std::sync::Arc;

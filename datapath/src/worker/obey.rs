@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::engine::Engine;
 use super::function::{Function, Queue, Slot};
 use super::orders::{FunctionId, Order, QueueSetup, Receipt};
+use super::uplink::Uplink;
 use crate::counters::{FUNCTIONS, FunctionCounters, QUEUES};
 use crate::interrupt::Lines;
 use crate::memory::Table;
-use crate::port::{LONGEST, Tap};
+use crate::port::{LONGEST, Packets, Tap};
 use crate::switch::Rules;
 
 const MOST_PAIRS: u16 = (QUEUES / 2) as u16;
@@ -21,6 +22,17 @@ impl Engine {
                 self.add(function, representor.map(Tap::new), lines, counters);
             }
             Order::RemoveFunction { function, done } => self.remove(function, &done),
+            Order::AddUplink { uplink, packets, counters } => {
+                self.add_uplink(Uplink::new(uplink, Packets::new(packets), counters));
+            }
+            Order::SetUplink { uplink, up, octets } => {
+                if let Some(uplink) = self.fabric.uplink(uplink) {
+                    (uplink.up, uplink.limit) = (up, octets.min(LONGEST));
+                }
+            }
+            Order::RemoveUplink { uplink } => self.remove_uplink(uplink),
+            Order::Assign { function, uplink } => self.change(function, |port| port.uplink = uplink),
+            Order::SetFlooding { on } => self.fabric.flooding = on,
             Order::SetMemory { function, table, done } => self.set_memory(function, table, &done),
             Order::StartQueue { function, setup } => self.start(function, &setup),
             Order::StopQueue { function, queue, done } => self.stop(function, queue, &done),

@@ -66,6 +66,29 @@ pub enum Order {
         function: FunctionId,
         done: Receipt,
     },
+    /// What is there of this number is replaced.
+    AddUplink {
+        uplink: u8,
+        packets: OwnedFd,
+        counters: FunctionCounters,
+    },
+    SetUplink {
+        uplink: u8,
+        up: bool,
+        octets: usize,
+    },
+    RemoveUplink {
+        uplink: u8,
+    },
+    /// Which uplink serves a function: the first, if nothing was said.
+    Assign {
+        function: FunctionId,
+        uplink: u8,
+    },
+    /// Whether frames to unknown addresses go to all guests that may want them.
+    SetFlooding {
+        on: bool,
+    },
     /// A new memory table; once the receipt has fired the worker holds no reference to the former one.
     SetMemory {
         function: FunctionId,

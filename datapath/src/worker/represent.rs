@@ -69,7 +69,7 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
         unfinished: &mut scratch.unfinished,
         tally: Tally::default(),
     };
-    let (mut next, mut fault) = (Next::Again, None);
+    let (mut next, mut fault, mut delivered) = (Next::Again, None, 0);
     let enough = ring.enough_for_any(offloads.takes_segments());
     ring.reserve(memory, BATCH, &mut room);
     for _ in 0..BATCH {
@@ -78,7 +78,7 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
             break;
         }
         match reader.read(ring, &mut room) {
-            Read::Delivered => {}
+            Read::Delivered => delivered += 1,
             Read::Lost(loss) => loss.count(counters, 1),
             Read::Nothing => {
                 next = Next::Quiet;
@@ -91,6 +91,7 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
         }
     }
     reader.tally.count(&counters.queue(0));
+    counters.add(Counter::ReceivedFrames, delivered);
     let (count, interrupt, broken) = ring.flush(&mut room);
     conclude(lines, counters, 0, ring.vector, (count, interrupt));
     scratch.room = room.recycle();
@@ -125,7 +126,12 @@ impl<'m> Reader<'m> {
         let (header, len, placed) = match self.tap.receive(beyond(room.pieces(1), ring.header()), self.rest) {
             Outcome::Frame { header, len, placed } => (header, len, placed),
             Outcome::Empty | Outcome::Gone => return Read::Nothing,
-            Outcome::BadMemory => return Read::BadMemory,
+            Outcome::BadMemory => {
+                // The kernel lets go of a frame that it could not copy.
+                arrived(self.counters, 1, 0);
+                Loss::BadDescriptor.count(self.counters, 1);
+                return Read::BadMemory;
+            }
         };
         arrived(self.counters, 1, len as u64);
         let rest = &self.rest[..len - placed];
@@ -152,8 +158,8 @@ impl<'m> Reader<'m> {
         let n = pour(begin, [Sink::from(&mut copy[..placed])]);
         pour([rest], [Sink::from(&mut copy[n..])]);
         match finished(ring, self.memory, room, copy, &header, &mut self.tally) {
-            true => Read::Delivered,
-            false => Read::Lost(Loss::NoBuffer),
+            Ok(()) => Read::Delivered,
+            Err(loss) => Read::Lost(loss),
         }
     }
 
@@ -207,7 +213,7 @@ fn offer(to: &mut Function, bytes: &[u8], header: Header, scratch: &mut Scratch)
 }
 
 /// A frame from the kernel, with what its header comes to.
-fn arrival<'b, 'm>(payload: Payload<'b, 'm>, header: Header) -> Result<Frame<'b, 'm>, Loss> {
+pub fn arrival<'b, 'm>(payload: Payload<'b, 'm>, header: Header) -> Result<Frame<'b, 'm>, Loss> {
     let header = header.represented(&payload).ok_or(Loss::BadHeader)?;
     Frame::new(payload, header).ok_or(Loss::TooShort)
 }

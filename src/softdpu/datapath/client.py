@@ -16,6 +16,7 @@ from softdpu.datapath import counters
 from softdpu.datapath.messages import (
     FUNCTIONS,
     PROTOCOL,
+    UPLINKS,
     Access,
     Answer,
     Attached,
@@ -152,7 +153,7 @@ class DatapathLink:
     def _map(self, descriptor: int) -> None:
         try:
             self._counters = mmap.mmap(
-                descriptor, counters.SLOT_BYTES * FUNCTIONS, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED
+                descriptor, counters.SLOT_BYTES * (FUNCTIONS + UPLINKS), prot=mmap.PROT_READ, flags=mmap.MAP_SHARED
             )
         finally:
             os.close(descriptor)
@@ -264,6 +265,10 @@ class DatapathLink:
     def function_counters(self, function: int) -> dict[str, int]:
         """Counters of a function by name."""
         return dict(zip(counters.FUNCTION_COUNTERS, self.row(function, 0), strict=False))
+
+    def uplink_counters(self, uplink: int) -> dict[str, int]:
+        """Counters of an uplink by name."""
+        return self.function_counters(FUNCTIONS + uplink)
 
     def queue_counters(self, function: int, queue: int) -> dict[str, int]:
         """Counters of a queue by name."""

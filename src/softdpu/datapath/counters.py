@@ -32,13 +32,13 @@ FUNCTION_COUNTERS = (
     "dma_maps",
     "dma_unmaps",
     "interrupts",
+    "uplink_in_frames",  # read from the uplink
+    "uplink_in_octets",
     "transmitted_frames",  # taken from the guest's transmit queues, whatever became of them
     "received_frames",  # put into the guest's receive queues; one that is cut into segments there counts once
     "switch_in_frames",  # offered to this port by others
     "switch_out_frames",  # offered to other ports
     "flood_copies",  # a frame that goes to n receivers makes n - 1 copies
-    "uplink_in_frames",  # read from the uplink
-    "uplink_in_octets",
     "uplink_out_frames",  # written to the uplink
     "uplink_out_octets",
     "drop_bad_descriptor",  # the guest described memory that is not there, or a chain that is none

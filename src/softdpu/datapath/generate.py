@@ -49,6 +49,7 @@ def counters_source() -> Iterator[str]:
     """Where each counter lies: constants, and the columns of the two kinds of row."""
     yield HEADING.format("datapath/counters.py")
     yield from ("", "/// Function numbers are below this.", f"pub const FUNCTIONS: usize = {messages.FUNCTIONS};")
+    yield from ("/// Uplinks have the numbers after those.", f"pub const UPLINKS: usize = {messages.UPLINKS};")
     yield from ("/// Counters in a row.", f"pub const ROW: usize = {counters.ROW};")
     yield from ("/// Queues that have a row of their own.", f"pub const QUEUES: usize = {counters.QUEUES};")
     yield f"pub const SLOT_ROWS: usize = {counters.SLOT_ROWS};"
@@ -56,6 +57,15 @@ def counters_source() -> Iterator[str]:
     for name, columns in (("Function", counters.FUNCTION_COUNTERS), ("Queue", counters.QUEUE_COUNTERS)):
         yield from ("", "#[derive(Clone, Copy, Debug, PartialEq, Eq)]")
         yield from block(f"pub enum {name}", (f"{camel(column)}," for column in columns))
+    for name in ("CAME_IN", "COPIES", "WENT_OUT", "DROPS"):
+        columns = getattr(counters, name)
+        yield from (
+            "",
+            "/// See `softdpu.datapath.ledger`.",
+            '#[allow(dead_code, reason = "for tests: the controller does the sums")]',
+        )
+        yield from ("#[rustfmt::skip]", f"pub const {name}: [Function; {len(columns)}] = [")
+        yield from (*(f"    Function::{camel(column)}," for column in columns), "];")
 
 
 def structures() -> list[type[msgspec.Struct]]:

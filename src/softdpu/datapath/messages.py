@@ -18,6 +18,7 @@ from softdpu.virtio.effects import AnyEffect
 
 PROTOCOL = 2
 FUNCTIONS = 1024  # function numbers are 0..1023
+UPLINKS = 2  # uplinks are 0..1, named p0 and p1
 
 AnyDescription: TypeAlias = Description | BackEnd
 

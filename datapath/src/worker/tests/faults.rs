@@ -44,7 +44,7 @@ fn a_bad_receive_buffer_costs_the_receiver_not_the_sender() {
     assert_eq!((b.received().len(), a.transmit.collect().len()), (3, 3));
     assert_eq!(bad.received().len(), 1);
     assert_eq!(rig.faults(), ["queue 0, descriptor 9: 0x10 + 0x800 is outside the guest's memory"]);
-    assert_eq!((rig.queue_count(2, 0, Queue::InvalidBuffer), rig.count(2, Counter::DropNoBuffer)), (1, 2));
+    assert_eq!((rig.queue_count(2, 0, Queue::InvalidBuffer), rig.count(2, Counter::DropBadDescriptor)), (1, 2));
     neighbours_are_well(&mut rig, &mut a, &mut b);
 }
 

@@ -3,6 +3,7 @@
 
 mod commands;
 mod faults;
+mod floods;
 mod forwarding;
 mod losses;
 mod memory;
@@ -10,6 +11,7 @@ mod queues;
 mod receiving;
 mod representor;
 mod thread;
+mod uplinks;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::orders::{Filter, FunctionId, Notice, Order, QueueSetup, Receipt, Role};
 use super::{Engine, Notices, notices};
-use crate::counters::{Counters, Function as Counter, Queue};
+use crate::counters::{CAME_IN, COPIES, Counters, DROPS, FUNCTIONS, Function as Counter, Queue, UPLINKS, WENT_OUT};
 use crate::interrupt::{Irq, Lines};
 use crate::ring::testing::{Driver, Guest, WRITE};
 
@@ -121,7 +123,7 @@ impl Rig {
         for _ in 0..1000 {
             self.poll();
             if self.engine.idle() {
-                return;
+                return self.assert_closed();
             }
             self.engine.turn(self.now);
         }
@@ -156,21 +158,19 @@ impl Rig {
 
     /// All the frames that were dropped at a function, by cause.
     pub fn losses(&self, id: FunctionId) -> Vec<(Counter, u64)> {
-        use Counter::*;
-        let all = [
-            DropNoBuffer,
-            DropFiltered,
-            DropVlan,
-            DropLinkDown,
-            DropTooLong,
-            DropTooShort,
-            DropBadHeader,
-            DropNoReceiver,
-            DropRepresentorBusy,
-            DropRepresentorDown,
-            DropNotReady,
-        ];
-        all.into_iter().map(|counter| (counter, self.count(id, counter))).filter(|(_, n)| *n > 0).collect()
+        DROPS.into_iter().map(|counter| (counter, self.count(id, counter))).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// Every frame that came in went out or was dropped for a cause, at each port; and what ports hand to each other
+    /// leaves one and enters another.
+    pub fn assert_closed(&self) {
+        let sum = |id, counters: &[Counter]| counters.iter().map(|counter| self.count(id, *counter)).sum::<u64>();
+        for id in (0..FUNCTIONS + UPLINKS).map(|id| id as FunctionId) {
+            let (left, right) = ([&CAME_IN[..], &COPIES[..]].concat(), [&WENT_OUT[..], &DROPS[..]].concat());
+            assert_eq!(sum(id, &left), sum(id, &right), "port {id}: {:?}", self.losses(id));
+        }
+        let all = |counter| (0..FUNCTIONS + UPLINKS).map(|id| self.count(id as FunctionId, counter)).sum::<u64>();
+        assert_eq!(all(Counter::SwitchInFrames), all(Counter::SwitchOutFrames));
     }
 }
 

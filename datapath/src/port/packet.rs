@@ -1,0 +1,154 @@
+//! A packet socket with virtio-net headers of 10 bytes, bound to a network interface: an uplink. Frames that are still to be
+//! cut into segments go whole, both ways, a burst by one system call.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::LONGEST;
+use crate::memory::{AHEAD, HEADER, MOST_PIECES, Slot, Source, receive_burst, send_burst};
+use crate::offload::Header;
+use crate::ring::{BATCH, Payload};
+use crate::switch::Loss;
+
+/// Where a VLAN tag belongs: after the two addresses.
+const TAG_AT: usize = 12;
+/// linux/if_packet.h: the auxiliary data, and its bits for a tag.
+const PACKET_AUXDATA: i32 = 8;
+const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
+const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
+const TPID_8021Q: u16 = 0x8100;
+
+pub struct Packets {
+    fd: OwnedFd,
+    slots: Vec<Slot>,
+    /// Of the last burst: its header, and where in the slot it lies.
+    arrived: Vec<Option<(Header, Range<usize>)>>,
+}
+
+/// A frame that came. Its header has not been checked against it.
+pub struct Arrival<'a> {
+    pub header: Header,
+    pub bytes: &'a [u8],
+}
+
+/// What became of a frame to be sent; an inner None is a place that was not memory any more.
+pub type Sent = Result<(), Option<Loss>>;
+
+impl Packets {
+    pub fn new(fd: OwnedFd) -> Packets {
+        Packets { fd, slots: (0..BATCH).map(|_| Slot::new(LONGEST)).collect(), arrived: Vec::new() }
+    }
+
+    /// Sends frames; says what became of each, by its place.
+    pub fn send<'b, 'm: 'b>(
+        &mut self,
+        frames: impl Iterator<Item = (usize, &'b Payload<'b, 'm>, &'b Header)>,
+        mut said: impl FnMut(usize, Sent),
+    ) {
+        let frames: Vec<_> = frames.map(|(place, payload, header)| (place, payload, header.bytes(0))).collect();
+        let whole: Vec<Option<Vec<u8>>> = frames.iter().map(|(_, payload, _)| in_one_piece(payload)).collect();
+        let (mut pieces, mut counts) = (Vec::with_capacity(2 * frames.len()), Vec::with_capacity(frames.len()));
+        for ((_, payload, header), whole) in frames.iter().zip(&whole) {
+            let before = pieces.len();
+            pieces.push(Source::from(&header[..HEADER]));
+            match whole {
+                Some(bytes) => pieces.push(Source::from(&bytes[..])),
+                None => pieces.extend(payload.pieces()),
+            }
+            counts.push(pieces.len() - before);
+        }
+        let (mut first, mut at) = (0, 0);
+        while first < frames.len() {
+            let sent = send_burst(self.fd.as_fd(), &pieces[at..], &counts[first..]);
+            let (went, refused) = match sent {
+                Ok(n) => (n.max(1), None),
+                Err(error) => (1, Some(refusal(&error))),
+            };
+            for _ in 0..went {
+                said(frames[first].0, refused.map_or(Ok(()), Err));
+                at += counts[first];
+                first += 1;
+            }
+        }
+    }
+
+    /// Receives a burst, which `arrivals` gives. How many frames came; 0: nothing waits.
+    pub fn receive(&mut self) -> usize {
+        // An error is that of the interface (it went down, or away); it is reported once, and then nothing comes.
+        let count = receive_burst(self.fd.as_fd(), &mut self.slots).unwrap_or(0);
+        self.arrived.clear();
+        self.arrived.extend(self.slots[..count].iter_mut().map(restored));
+        count
+    }
+
+    /// The frames of the last burst, in order; None for one that was longer than any may be.
+    pub fn arrivals(&self) -> impl Iterator<Item = Option<Arrival<'_>>> {
+        self.arrived.iter().zip(&self.slots).map(|(found, slot)| {
+            let (header, bytes) = found.as_ref()?;
+            Some(Arrival { header: *header, bytes: &slot.bytes[bytes.clone()] })
+        })
+    }
+}
+
+/// Puts a frame's VLAN tag back into it; says what its header says, and where it lies.
+fn restored(slot: &mut Slot) -> Option<(Header, Range<usize>)> {
+    let end = AHEAD + slot.len;
+    if end > slot.bytes.len() {
+        return None;
+    }
+    let mut header = slot.header;
+    let Some(tag) = tag(slot).filter(|_| slot.len >= TAG_AT) else {
+        return Some((Header::new(header), AHEAD..end));
+    };
+    slot.bytes.copy_within(AHEAD..AHEAD + TAG_AT, 0);
+    slot.bytes[TAG_AT..TAG_AT + AHEAD].copy_from_slice(&tag);
+    shift(&mut header);
+    Some((Header::new(header), 0..end))
+}
+
+impl AsFd for Packets {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A frame in more pieces than one system call takes is copied.
+fn in_one_piece(payload: &Payload<'_, '_>) -> Option<Vec<u8>> {
+    payload.pieces().nth(MOST_PIECES - 2)?;
+    let mut bytes = vec![0; payload.len];
+    payload.read(&mut bytes);
+    Some(bytes)
+}
+
+/// The VLAN tag that the kernel has taken out of a frame (struct tpacket_auxdata).
+fn tag(slot: &Slot) -> Option<[u8; 4]> {
+    let told = slot.aside(libc::SOL_PACKET, PACKET_AUXDATA)?;
+    let status = u32::from_ne_bytes(told.get(0..4)?.try_into().ok()?);
+    let word = |at: usize| Some(u16::from_ne_bytes(told.get(at..at + 2)?.try_into().ok()?));
+    let kind = if status & TP_STATUS_VLAN_TPID_VALID != 0 { word(18)? } else { TPID_8021Q };
+    let ([a, b], [c, d]) = (kind.to_be_bytes(), word(16)?.to_be_bytes());
+    (status & TP_STATUS_VLAN_VALID != 0).then_some([a, b, c, d])
+}
+
+/// The tag comes back into the frame: what the header says lies behind it.
+fn shift(header: &mut [u8; HEADER]) {
+    // hdr_len and csum_start
+    for at in [2, 6] {
+        let word = u16::from_le_bytes([header[at], header[at + 1]]);
+        if word != 0 {
+            header[at..at + 2].copy_from_slice(&word.saturating_add(AHEAD as u16).to_le_bytes());
+        }
+    }
+}
+
+fn refusal(error: &io::Error) -> Option<Loss> {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => Some(Loss::UplinkBusy),
+        Some(libc::EFAULT) => None,
+        Some(libc::EINVAL) => Some(Loss::BadHeader),
+        Some(libc::EMSGSIZE) => Some(Loss::TooLong),
+        Some(libc::ENETDOWN) => Some(Loss::LinkDown),
+        _ => Some(Loss::UplinkDown),
+    }
+}

@@ -1,0 +1,177 @@
+//! Frames for everybody: to some members a turn, so that a broadcast to hundreds of guests keeps no queue waiting. What is
+//! left for later turns is copied once, so that no memory of the sender is held; until it is done the sender's queues rest.
+
+use std::ops::Range;
+
+use super::deliver::deliver;
+use super::doorbells::bits;
+use super::fabric::{Fabric, Scratch};
+use super::forward::Frames;
+use super::function::Function;
+use super::orders::FunctionId;
+use crate::counters::{Function as Counter, FunctionCounters};
+use crate::memory::Source;
+use crate::offload::Header;
+use crate::ring::{BATCH, Payload};
+use crate::switch::{Frame, Loss};
+
+/// Members that a slice reaches at most, and at least.
+const MOST: usize = 64;
+const LEAST: usize = 4;
+/// Frames delivered in a slice, and bytes, as far as `LEAST` allows.
+const FRAMES: usize = 512;
+const BYTES: usize = 256 * 1024;
+
+/// Which members a flood reaches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Domain {
+    All,
+    /// Those that an uplink serves.
+    Behind(u8),
+}
+
+/// A flood under way.
+pub struct Flood {
+    run: Run,
+    counters: FunctionCounters,
+    bytes: Vec<u8>,
+    frames: Vec<(Range<usize>, Header)>,
+    slice: usize,
+}
+
+struct Run {
+    from: FunctionId,
+    domain: Domain,
+    /// The first member that it has not reached.
+    next: FunctionId,
+    group: u64,
+    /// Frames that somebody was offered.
+    offered: u64,
+}
+
+/// Begins to flood the frames of `group` (bits), of which those in `taken` have a receiver already. True if it goes on in
+/// later turns (`Fabric::floods`).
+#[allow(clippy::too_many_arguments, reason = "what a flood is about, and what it works with")]
+pub fn begin(
+    from: FunctionId,
+    domain: Domain,
+    counters: &FunctionCounters,
+    frames: &Frames<'_, '_>,
+    group: u64,
+    taken: u64,
+    fabric: &mut Fabric,
+    scratch: &mut Scratch,
+) -> bool {
+    let octets = bits(group).filter_map(|place| frames[place].as_ref()).map(Frame::len).sum();
+    let slice = members_a_slice(group.count_ones() as usize, octets);
+    let mut run = Run { from, domain, next: 0, group, offered: taken };
+    if run.slice(slice, frames, counters, fabric, scratch) {
+        return false;
+    }
+    fabric.floods.push_back(Flood::new(run, counters.clone(), frames, octets, slice));
+    true
+}
+
+fn members_a_slice(frames: usize, octets: usize) -> usize {
+    (FRAMES / frames.max(1)).min(BYTES / octets.max(1)).clamp(LEAST, MOST)
+}
+
+impl Run {
+    /// Reaches the next `most` members. True when all have been reached.
+    fn slice(
+        &mut self,
+        most: usize,
+        frames: &Frames<'_, '_>,
+        counters: &FunctionCounters,
+        fabric: &mut Fabric,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let start = fabric.members.partition_point(|id| *id < self.next);
+        let end = fabric.members.len().min(start + most);
+        for index in start..end {
+            let id = fabric.members[index];
+            self.next = id + 1;
+            if let Some(to) = fabric.functions[id as usize].as_deref_mut().filter(|to| self.reaches(to)) {
+                self.offer(to, frames, counters, scratch);
+            }
+        }
+        let done = end == fabric.members.len();
+        if done {
+            Loss::NoReceiver.count(counters, u64::from((self.group & !self.offered).count_ones()));
+        }
+        done
+    }
+
+    fn reaches(&self, to: &Function) -> bool {
+        to.id != self.from && (self.domain == Domain::All || self.domain == Domain::Behind(to.uplink))
+    }
+
+    fn offer(
+        &mut self,
+        to: &mut Function,
+        frames: &Frames<'_, '_>,
+        counters: &FunctionCounters,
+        scratch: &mut Scratch,
+    ) {
+        let concerned = |place: &usize| frames[*place].as_ref().is_some_and(|frame| concerns(to, frame));
+        let wanted = bits(self.group).filter(concerned).fold(0u64, |all, place| all | 1 << place);
+        if wanted == 0 {
+            return;
+        }
+        let count = u64::from(wanted.count_ones());
+        counters.add(Counter::SwitchOutFrames, count);
+        counters.add(Counter::FloodCopies, u64::from((wanted & self.offered).count_ones()));
+        to.counters.add(Counter::SwitchInFrames, count);
+        self.offered |= wanted;
+        let delivered = deliver(to, frames, wanted, scratch);
+        switched(counters, frames, delivered);
+    }
+}
+
+impl Flood {
+    fn new(run: Run, counters: FunctionCounters, frames: &Frames<'_, '_>, octets: usize, slice: usize) -> Flood {
+        let (mut bytes, mut kept, mut at) = (vec![0; octets], Vec::new(), 0);
+        for frame in bits(run.group).filter_map(|place| frames[place].as_ref()) {
+            let end = at + frame.payload.read(&mut bytes[at..at + frame.len()]);
+            kept.push((at..end, frame.header));
+            at = end;
+        }
+        // The frames are numbered anew, without gaps.
+        let places = |of: u64| bits(run.group).enumerate().filter(move |(_, place)| of & 1 << place != 0);
+        let renumbered = |of: u64| places(of).fold(0u64, |all, (number, _)| all | 1 << number);
+        let run = Run { group: renumbered(run.group), offered: renumbered(run.offered), ..run };
+        Flood { run, counters, bytes, frames: kept, slice }
+    }
+
+    /// Whose frames they are.
+    pub fn from(&self) -> FunctionId {
+        self.run.from
+    }
+
+    /// One slice more. True when all members have been reached.
+    pub fn go_on(&mut self, fabric: &mut Fabric, scratch: &mut Scratch) -> bool {
+        let pieces: Vec<[Source<'_>; 1]> =
+            self.frames.iter().map(|(range, _)| [Source::from(&self.bytes[range.clone()])]).collect();
+        let mut frames: Frames<'_, '_> = [None; BATCH];
+        for ((place, pieces), (range, header)) in frames.iter_mut().zip(&pieces).zip(&self.frames) {
+            *place = Frame::new(Payload::new(pieces, range.len(), 0), *header);
+        }
+        self.run.slice(self.slice, &frames, &self.counters, fabric, scratch)
+    }
+}
+
+/// Whether a flooded frame is this guest's concern: a group address always, another's unicast only if it wants that
+/// address.
+fn concerns(to: &Function, frame: &Frame<'_, '_>) -> bool {
+    frame.destination.is_group() || to.rules.wants(frame.destination)
+}
+
+/// Counts what was delivered to another guest.
+#[inline]
+pub fn switched(counters: &FunctionCounters, frames: &Frames<'_, '_>, delivered: u64) {
+    if delivered != 0 {
+        let octets = bits(delivered).filter_map(|place| frames[place].as_ref()).map(|frame| frame.len() as u64).sum();
+        counters.add(Counter::SwitchedFrames, u64::from(delivered.count_ones()));
+        counters.add(Counter::SwitchedOctets, octets);
+    }
+}
