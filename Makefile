@@ -7,13 +7,13 @@ PYTHON := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find datapath -name '*.rs' -o -name Cargo.toml)
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup peers install lab demo test test-fast test-rust test-fuzz test-guests fuzz bench lint format docs clean
+.PHONY: help setup peers install lab demo test test-fast test-rust test-fuzz test-guests fuzz bench bench-fast lint format docs clean
 
 help:
 	@echo "make demo   the transitional hotplug workflow, end to end, on stock QEMU and stock kernels"
 	@echo "make test   every test (make test-fast: without guests)"
 	@echo "make fuzz   every fuzz target for TIME seconds (60), with libFuzzer where it is there"
-	@echo "make bench  beside the peers, as ratios"
+	@echo "make bench  beside the peers, as ratios (ROWS=small,latency: these only; make bench-fast: cycles a frame, in seconds)"
 	@echo "make lint   ruff, mypy, import contracts, clippy, rustfmt"
 
 setup:
@@ -56,7 +56,11 @@ test-guests: lab
 	@$(PYTEST) -m guest
 
 bench: peers lab
-	@$(PYTHON) -m tools.bench
+	@$(PYTHON) -m tools.bench $(ROWS)
+
+# Cheap enough for every commit.
+bench-fast: peers install
+	@$(PYTHON) -m tools.bench.fast
 
 lint: install
 	@$(VENV)/bin/ruff check

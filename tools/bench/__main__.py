@@ -1,52 +1,79 @@
-"""``make bench``: a stock guest's network through our function and through QEMU's own virtio-net on a tap.
+"""``make bench``: ours beside the peers, as ratios of interleaved runs. ``make bench ROWS=small,latency``: these only.
 
-Both devices are transitional, in the same guest, each on a tap in the same namespace; runs are interleaved. Prints a
-table of ratios and writes build/bench.json.
+Prints the table of docs/performance.md and writes build/bench.json and build/bench.svg; with ``--snapshot`` also
+docs/performance/.
 """
 
+import argparse
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from softdpu.lab import Guest
-from tools.bench.guest import comparisons, plug_both
-from tools.bench.pairs import HEADING, Comparison
-from tools.demo.stage import Stage
-from tools.demo.steps import firmware
+from softdpu.lab import LabError
+from tools.bench import chart, guest, machine, one_thread, switching, table, tap, virtio_user
+from tools.bench.pairs import Comparison
+from tools.bench.rows import ROWS
+from tools.bench.windows import ROOT
+
+RUNS: dict[str, Callable[[], Iterator[Comparison]]] = {
+    "small": switching.small,
+    "ovs": switching.ovs,
+    "large": switching.large,
+    "memcpy": switching.memcpy,
+    "virtio-user": virtio_user.rows,
+    "cycles": one_thread.rows,
+    "latency": switching.latency,
+    "tap": tap.rows,
+    "guest": guest.rows,
+    "itself": switching.itself,
+}
 
 
 def main() -> int:
-    """Legacy and modern driver, in turn."""
+    """Returns 1 when a row could not be measured."""
+    arguments = _arguments()
+    print(machine.describe(), table.HEADING, sep="\n\n", flush=True)
     results: list[Comparison] = []
-    with Stage() as stage:
-        firmware(stage)
-        stage.start_controller()
-        for legacy in (True, False):
-            results += _in_guest(stage, legacy)
-    print(f"\n{HEADING}")
-    for result in results:
-        print(result.row())
-    Path("build").mkdir(exist_ok=True)
-    Path("build/bench.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
-    return 0
+    missing = [name for name in arguments.rows if not _run(name, results)]
+    print(f"\n{table.verdict(results)}")
+    _write(results, ROOT / "build")
+    if arguments.snapshot:
+        _write(results, ROOT / "docs/performance")
+    return 1 if missing else 0
 
 
-def _in_guest(stage: Stage, legacy: bool) -> list[Comparison]:
-    driver = "legacy" if legacy else "modern"
-    tap, net = f"peer-{driver}", "10.8" if legacy else "10.9"
-    stage.in_netns(f"ip tuntap add {tap} mode tap vnet_hdr", quiet=True)
-    netdev = {"type": "tap", "id": "n0", "ifname": tap, "script": "no", "downscript": "no"}
-    device = {"driver": "virtio-net-pci-transitional", "netdev": "n0", "bus": "rp2", "mac": "52:54:00:00:00:01"}
-    with Guest(
-        legacy=legacy,
-        root_ports=2,
-        netdevs=[netdev],
-        devices=[device],
-        wrapper=["ip", "netns", "exec", stage.netns],
-    ) as guest:
-        peer, ours = plug_both(stage, guest, tap, net)
-        return comparisons(stage, guest, peer, ours, f"{guest.release.split('-')[0]}, {driver} driver")
+def _arguments() -> argparse.Namespace:
+    known = [row.name for row in ROWS]
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(known)}; all without any")
+    parser.add_argument("--snapshot", action="store_true", help="keep the result under docs/performance")
+    arguments = parser.parse_args()
+    arguments.rows = [name for word in arguments.rows for name in word.split(",") if name] or known
+    if unknown := set(arguments.rows) - set(RUNS):
+        parser.error(f"there is no row {', '.join(unknown)}: they are {', '.join(known)}")
+    return arguments
+
+
+def _run(name: str, results: list[Comparison]) -> bool:
+    """One row; what it yields is printed as it comes."""
+    try:
+        for result in RUNS[name]():
+            results.append(result)
+            print(table.line(result), flush=True)
+    except (RuntimeError, LabError, subprocess.CalledProcessError) as error:
+        print(f"{name}: not measured: {error}", flush=True)
+        return False
+    return True
+
+
+def _write(results: list[Comparison], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"command": "make bench", "machine": machine.describe(), "results": results}
+    (folder / "bench.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    (folder / "bench.svg").write_text(chart.draw(results))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,21 @@
-"""The two network paths of a guest, and what is measured on each: TCP both ways with iperf3, and ping."""
+"""A stock guest: TCP both ways with iperf3, and ping, through our function and through QEMU's own virtio-net.
+
+Both devices are transitional, in the same guest, each on a tap in the same namespace.
+"""
 
 import json
 import re
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from softdpu.lab import Guest
-from tools.bench.pairs import Comparison, compare
+from tools.bench.pairs import Comparison, in_turn
+from tools.bench.rows import GUEST, PING, Row
 from tools.demo.stage import Stage
-from tools.demo.steps import HOTPLUG
+from tools.demo.steps import HOTPLUG, firmware
 
 SECONDS = 3  # of each iperf3 run
 PINGS = 200
@@ -46,25 +52,39 @@ def plug_both(stage: Stage, guest: Guest, peer_tap: str, net: str) -> tuple[Path
     return peer, ours
 
 
-def comparisons(stage: Stage, guest: Guest, peer: Path, ours: Path, title: str) -> list[Comparison]:
-    """Everything that is measured in one guest."""
-    return [
-        compare(
-            f"{title}: TCP out",
-            "Mbit/s",
-            "more",
-            lambda: tcp(stage, guest, peer, ""),
-            lambda: tcp(stage, guest, ours, ""),
-        ),
-        compare(
-            f"{title}: TCP in",
-            "Mbit/s",
-            "more",
-            lambda: tcp(stage, guest, peer, "-R"),
-            lambda: tcp(stage, guest, ours, "-R"),
-        ),
-        compare(f"{title}: ping", "ms", "less", lambda: rtt(stage, peer), lambda: rtt(stage, ours)),
-    ]
+def rows() -> Iterator[Comparison]:
+    """Legacy and modern driver, in turn."""
+    with Stage() as stage:
+        firmware(stage)
+        stage.start_controller()
+        for driver in ("legacy", "modern"):
+            yield from _in_guest(stage, driver)
+
+
+def _in_guest(stage: Stage, driver: str) -> Iterator[Comparison]:
+    tap, net = f"peer-{driver}", "10.8" if driver == "legacy" else "10.9"
+    stage.in_netns(f"ip tuntap add {tap} mode tap vnet_hdr", quiet=True)
+    netdev = {"type": "tap", "id": "n0", "ifname": tap, "script": "no", "downscript": "no"}
+    device = {"driver": "virtio-net-pci-transitional", "netdev": "n0", "bus": "rp2", "mac": "52:54:00:00:00:01"}
+    with Guest(
+        legacy=driver == "legacy",
+        root_ports=2,
+        netdevs=[netdev],
+        devices=[device],
+        wrapper=["ip", "netns", "exec", stage.netns],
+    ) as guest:
+        peer, ours = plug_both(stage, guest, tap, net)
+        yield from _compared(stage, guest, peer, ours, f"{guest.release.split('-')[0]}, {driver}")
+
+
+def _compared(stage: Stage, guest: Guest, peer: Path, ours: Path, title: str) -> Iterator[Comparison]:
+    def both(row: Row, what: str, measure: Callable[[Path], float]) -> Comparison:
+        values = in_turn({"peer": partial(measure, peer), "ours": partial(measure, ours)})
+        return row.comparison(f"{title}{what}", values["peer"], values["ours"])
+
+    yield both(GUEST, ", out", partial(tcp, stage, guest, way=""))
+    yield both(GUEST, ", in", partial(tcp, stage, guest, way="-R"))
+    yield both(PING, "", partial(rtt, stage))
 
 
 def tcp(stage: Stage, guest: Guest, path: Path, way: str) -> float:

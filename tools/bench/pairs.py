@@ -1,47 +1,53 @@
 """What a comparison is: pairs of runs, peer and ours in turn, and the median of their ratios."""
 
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import msgspec
 
 Run = Callable[[], float]
+PAIRS = 5
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The result of one comparison; ``better`` says which way is up."""
+class Comparison(msgspec.Struct, frozen=True):
+    """The result of one comparison: one value a pair. ``better`` says which way is up."""
 
+    row: str  # of the table
     what: str
     unit: str
-    better: str  # "more" or "less"
+    better: Literal["more", "less"]
+    must: float
+    stretch: float
     peer: tuple[float, ...]
     ours: tuple[float, ...]
 
     @property
     def ratios(self) -> list[float]:
-        """Ours against the peer of the same pair: above 1 is better than the peer."""
-        pairs = zip(self.ours, self.peer, strict=True)
-        return [ours / peer if self.better == "more" else peer / ours for ours, peer in pairs]
+        """Ours to the peer's of the same pair."""
+        return [ours / peer for ours, peer in zip(self.ours, self.peer, strict=True)]
 
     @property
     def ratio(self) -> float:
         """Median of the ratios."""
         return statistics.median(self.ratios)
 
-    def row(self) -> str:
-        """One line of the table."""
-        peer, ours = statistics.median(self.peer), statistics.median(self.ours)
-        low, high = min(self.ratios), max(self.ratios)
-        return f"{self.what:44}{peer:9.2f}{ours:9.2f} {self.unit:8}{self.ratio:6.2f} ×  ({low:.2f}-{high:.2f})"
+    def reaches(self, bound: float) -> bool:
+        """Whether the ratio is as good as a bound."""
+        return self.ratio >= bound if self.better == "more" else self.ratio <= bound
+
+    def distance(self, bound: float) -> float:
+        """How far the ratio is from a bound, in percent of it; positive is beyond it."""
+        share = self.ratio / bound if self.better == "more" else bound / self.ratio
+        return 100 * (share - 1)
 
 
-HEADING = f"{'':44}{'peer':>9}{'ours':>9} {'':8}{'ratio':>6}    (spread); above 1 is better than the peer"
+def in_turn(runs: Mapping[str, Run], pairs: int = PAIRS) -> dict[str, tuple[float, ...]]:
+    """Each run once a round, round by round; the values of each."""
+    rounds = [{name: run() for name, run in runs.items()} for _ in range(pairs)]
+    return {name: tuple(values[name] for values in rounds) for name in runs}
 
 
-def compare(what: str, unit: str, better: str, peer: Run, ours: Run, pairs: int = 5) -> Comparison:
-    """Run peer and ours in turn."""
-    results: tuple[list[float], list[float]] = ([], [])
-    for _ in range(pairs):
-        results[0].append(peer())
-        results[1].append(ours())
-    return Comparison(what, unit, better, tuple(results[0]), tuple(results[1]))
+def best_of(*series: tuple[float, ...]) -> tuple[float, ...]:
+    """The best peer of each round."""
+    return tuple(max(values) for values in zip(*series, strict=True))

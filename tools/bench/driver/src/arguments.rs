@@ -9,12 +9,13 @@ const USAGE: &str = "usage: softdpu-bench-driver VERB [options] SOCKET SOCKET
   throughput          frames a second from the first guest to the second
   latency             with one frame in flight
   memcpy              what copying the same frames from ring to ring takes (no sockets)
-  one-thread          DPDK's vhost library and the driver in one thread (no sockets)
+  ours                our engine and the driver in one thread (no sockets)
+  dpdk                DPDK's vhost library and the driver in one thread (no sockets)
 
   --packed            packed virtqueues; split ones otherwise
   --ring N            descriptors a queue (1024)
   --burst N           frames offered at once (32)
-  --octets N          of a frame, without header and FCS (64)
+  --octets N          of a frame, without header and FCS (64); above 1518: TCP segments to be cut
   --touch             write 8 bytes of each frame sent, read 10 of each received
   --no-mergeable      do not negotiate VIRTIO_NET_F_MRG_RXBUF
   --core N            run on this core
@@ -23,7 +24,7 @@ const USAGE: &str = "usage: softdpu-bench-driver VERB [options] SOCKET SOCKET
   --windows N         how many (5)
   --milliseconds N    of each (100)
   --small-pages       guest memory of ordinary pages
-  --huge-dir PATH     for one-thread: a hugetlbfs
+  --huge-dir PATH     for dpdk: a hugetlbfs
 ";
 
 #[derive(Clone, Copy)]
@@ -31,7 +32,8 @@ pub enum Verb {
     Throughput,
     Latency,
     Memcpy,
-    OneThread,
+    Ours,
+    Dpdk,
 }
 
 pub struct Arguments {
@@ -82,15 +84,15 @@ fn read(mut words: Words) -> Result<Arguments, String> {
 }
 
 fn check(arguments: Arguments) -> Result<Arguments, String> {
-    let wanted = if matches!(arguments.verb, Verb::Memcpy | Verb::OneThread) { 0 } else { 2 };
+    let wanted = if matches!(arguments.verb, Verb::Throughput | Verb::Latency) { 2 } else { 0 };
     if arguments.sockets.len() != wanted {
         return Err(format!("{wanted} sockets are wanted, not {:?}", arguments.sockets));
     }
     if !arguments.ring.is_power_of_two() || arguments.burst == 0 || arguments.burst > arguments.ring {
         return Err("a ring is a power of two, and a burst fits into it".into());
     }
-    if !(60..=1518).contains(&arguments.octets) {
-        return Err("a frame has 60 to 1518 bytes".into());
+    if !(60..=65549).contains(&arguments.octets) {
+        return Err("a frame has 60 to 65549 bytes".into());
     }
     Ok(arguments)
 }
@@ -100,7 +102,8 @@ fn verb(word: &str) -> Result<Verb, String> {
         "throughput" => Verb::Throughput,
         "latency" => Verb::Latency,
         "memcpy" => Verb::Memcpy,
-        "one-thread" => Verb::OneThread,
+        "ours" => Verb::Ours,
+        "dpdk" => Verb::Dpdk,
         _ => return Err(format!("{word:?} is not a verb")),
     })
 }
@@ -135,7 +138,7 @@ mod tests {
             ("fly", "\"fly\" is not a verb"),
             ("latency a", "2 sockets are wanted"),
             ("memcpy --ring 1000", "a ring is a power of two"),
-            ("memcpy --octets 9000", "a frame has 60 to 1518 bytes"),
+            ("memcpy --octets 90000", "a frame has 60 to 65549 bytes"),
         ] {
             assert!(parsed(line).err().unwrap().contains(sentence), "{line}");
         }

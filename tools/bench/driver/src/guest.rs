@@ -10,9 +10,12 @@ use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::arguments::Arguments;
+use crate::frame::frame;
 use crate::memory::Memory;
-use crate::ring::{HEADER, PART, Place, ROOM, Ring, STRIDE, Way};
+use crate::ring::{HEADER, PART, Place, Ring, SHORT, Way, room, stride};
 
+/// CSUM, GUEST_CSUM, GUEST_TSO4, HOST_TSO4.
+const OFFLOADS: u64 = 1 << 0 | 1 << 1 | 1 << 7 | 1 << 11;
 const MRG_RXBUF: u64 = 1 << 15;
 const PROTOCOL_FEATURES: u64 = 1 << 30;
 const VERSION_1: u64 = 1 << 32;
@@ -77,13 +80,19 @@ pub struct Guest<R> {
 
 impl<R: Ring> Guest<R> {
     fn new(number: u8, arguments: &Arguments) -> io::Result<Guest<R>> {
-        let buffers = u64::from(arguments.ring) * STRIDE;
+        let stride = stride(arguments.octets);
+        let buffers = u64::from(arguments.ring) * stride;
         let memory = Memory::new((6 * PART + 2 * buffers) as usize, arguments.small_pages)?;
-        let [into, out] = [0, 1].map(|queue| Place { parts: queue * 3 * PART, buffers: 6 * PART + queue * buffers });
+        let [into, out] =
+            [0, 1].map(|queue| Place { parts: queue * 3 * PART, buffers: 6 * PART + queue * buffers, stride });
         let frame = frame(number, arguments.octets);
         (0..arguments.ring).for_each(|index| memory.write(out.buffer(index), &frame));
         let length = (HEADER + arguments.octets) as u32;
-        let receive = Queue::new(R::new(&memory, into, Way::Receive, arguments.ring, ROOM), into, arguments.ring)?;
+        let receive = Queue::new(
+            R::new(&memory, into, Way::Receive, arguments.ring, room(arguments.octets)),
+            into,
+            arguments.ring,
+        )?;
         let transmit = Queue::new(R::new(&memory, out, Way::Transmit, arguments.ring, length), out, arguments.ring)?;
         Ok(Guest { memory, receive, transmit, _link: None })
     }
@@ -125,17 +134,8 @@ impl<R: Ring> Guest<R> {
 fn features<R: Ring>(arguments: &Arguments) -> u64 {
     let packed = if R::PACKED { RING_PACKED } else { 0 };
     let mergeable = if arguments.mergeable { MRG_RXBUF } else { 0 };
-    VERSION_1 | PROTOCOL_FEATURES | packed | mergeable
-}
-
-/// Guest `number`'s header and frame for the other guest.
-fn frame(number: u8, octets: usize) -> Vec<u8> {
-    let mut frame = vec![0; HEADER];
-    frame.extend([2, 0, 0, 0, 0, 1 - number]);
-    frame.extend([2, 0, 0, 0, 0, number]);
-    frame.extend([0x88, 0xb5]); // a protocol for local experiments
-    frame.extend((0..octets - 14).map(|place| (place as u8).wrapping_mul(7) ^ number));
-    frame
+    let long = if arguments.octets > SHORT { OFFLOADS } else { 0 };
+    VERSION_1 | PROTOCOL_FEATURES | packed | mergeable | long
 }
 
 pub struct Pair<R> {
@@ -153,7 +153,16 @@ impl<R: Ring> Pair<R> {
 
     /// Both guests on the sockets, with receive buffers offered.
     pub fn join(arguments: &Arguments, sockets: &[PathBuf]) -> io::Result<Pair<R>> {
-        let [first, second] = [0, 1].map(|number| Guest::connect(number, &sockets[usize::from(number)], arguments));
+        Pair::of([0, 1].map(|number| Guest::connect(number, &sockets[usize::from(number)], arguments)), arguments)
+    }
+
+    /// Both guests, without a socket: the back end is in this process.
+    pub fn alone(arguments: &Arguments) -> io::Result<Pair<R>> {
+        Pair::of([0, 1].map(|number| Guest::new(number, arguments)), arguments)
+    }
+
+    fn of(guests: [io::Result<Guest<R>>; 2], arguments: &Arguments) -> io::Result<Pair<R>> {
+        let [first, second] = guests;
         let mut pair = Pair { guests: [first?, second?], octets: arguments.octets };
         pair.guests.iter_mut().for_each(|guest| guest.receive.offer(arguments.ring));
         Ok(pair)

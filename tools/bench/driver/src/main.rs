@@ -2,10 +2,12 @@
 //! rings and frames are made beforehand, so the back end is the limit, not the driver.
 
 mod arguments;
+#[cfg(feature = "dpdk")]
+mod dpdk;
+mod frame;
 mod guest;
 mod memory;
-#[cfg(feature = "dpdk")]
-mod one_thread;
+mod ours;
 mod packed;
 mod report;
 mod ring;
@@ -49,9 +51,10 @@ fn measure<R: Ring>(arguments: &Arguments) -> io::Result<Report> {
         Verb::Memcpy => traffic::memcpy(arguments),
         Verb::Throughput => traffic::throughput(&mut Pair::<R>::connect(arguments)?, arguments),
         Verb::Latency => traffic::latency(&mut Pair::<R>::connect(arguments)?, arguments),
+        Verb::Ours => ours::measure::<R>(arguments),
         #[cfg(feature = "dpdk")]
-        Verb::OneThread => one_thread::measure::<R>(arguments),
+        Verb::Dpdk => dpdk::measure::<R>(arguments),
         #[cfg(not(feature = "dpdk"))]
-        Verb::OneThread => Err(io::Error::other("built without DPDK: cargo build --release --features dpdk")),
+        Verb::Dpdk => Err(io::Error::other("built without DPDK: cargo build --release --features dpdk")),
     }
 }

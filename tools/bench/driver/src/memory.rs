@@ -16,15 +16,15 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Zeroed memory. Huge pages of 2 MB unless the machine has none to give, or `small` is asked for.
+    /// Zeroed memory, of huge pages unless `small`.
     pub fn new(octets: usize, small: bool) -> io::Result<Memory> {
+        let flags = if small { MemfdFlags::empty() } else { MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB };
         let octets = octets.next_multiple_of(2 << 20);
-        if !small {
-            if let Ok(memory) = Memory::of(MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB, octets) {
-                return Ok(memory);
-            }
-        }
-        Memory::of(MemfdFlags::empty(), octets)
+        Memory::of(flags, octets).map_err(|error| {
+            io::Error::other(format!(
+                "a guest does not get its {octets} bytes ({error}): reserve huge pages of 2 MB, or use --small-pages"
+            ))
+        })
     }
 
     fn of(flags: MemfdFlags, octets: usize) -> io::Result<Memory> {
@@ -54,6 +54,10 @@ impl Memory {
         // SAFETY: as above.
         unsafe { ptr::copy_nonoverlapping(self.at(address, octets), data.as_mut_ptr(), octets) }
         data
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     pub fn region(&self) -> VhostUserMemoryRegionInfo {

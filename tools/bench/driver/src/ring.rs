@@ -11,10 +11,18 @@ use crate::memory::Memory;
 pub const PART: u64 = 1 << 17;
 /// Bytes of virtio_net_hdr, with num_buffers.
 pub const HEADER: usize = 12;
-/// Buffers lie as DPDK's mbufs do: 2 KiB, headroom and descriptor.
-pub const STRIDE: u64 = 2304;
+/// The longest frame of a segment's length.
+pub const SHORT: usize = 1518;
+
 /// Bytes of a receive buffer.
-pub const ROOM: u32 = 2048;
+pub fn room(octets: usize) -> u32 {
+    if octets <= SHORT { 2048 } else { 66 << 10 }
+}
+
+/// Bytes from buffer to buffer: they lie as DPDK's mbufs do, with headroom and descriptor between.
+pub fn stride(octets: usize) -> u64 {
+    u64::from(room(octets)) + 256
+}
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Way {
@@ -27,12 +35,13 @@ pub enum Way {
 pub struct Place {
     pub parts: u64,
     pub buffers: u64,
+    pub stride: u64,
 }
 
 impl Place {
     /// Where the buffer of descriptor `index` is.
     pub fn buffer(&self, index: u16) -> u64 {
-        self.buffers + u64::from(index) * STRIDE
+        self.buffers + u64::from(index) * self.stride
     }
 
     pub fn addresses(&self, memory: &Memory, size: u16) -> VringConfigData {

@@ -9,13 +9,16 @@ use crate::arguments::Arguments;
 use crate::guest::Pair;
 use crate::memory::Memory;
 use crate::report::{Report, Window};
-use crate::ring::{HEADER, Ring, STRIDE};
+use crate::ring::{HEADER, Ring, stride};
 use crate::steady::{Disturbance, Steady};
 
 /// Before the first window that counts.
 const WARM_UP: Duration = Duration::from_millis(30);
 /// Between windows, for everyone else on the machine.
 const PAUSE: Duration = Duration::from_millis(10);
+/// After the last frame of a window, and at most.
+const QUIET: Duration = Duration::from_millis(1);
+const DRAIN: Duration = Duration::from_secs(1);
 /// Rounds between looks at the clock.
 const ROUNDS: usize = 16;
 
@@ -60,7 +63,7 @@ pub fn throughput<R: Ring>(pair: &mut Pair<R>, arguments: &Arguments) -> io::Res
             }
         }
         let seen = clock.stop(came);
-        Seen { lost: sent - came - drain(pair), ..seen }
+        Seen { lost: sent.saturating_sub(came + drain(pair, arguments.ring)), ..seen }
     })?;
     Ok(Report { windows, disorder: pair.disorder() })
 }
@@ -83,16 +86,36 @@ pub fn latency<R: Ring>(pair: &mut Pair<R>, arguments: &Arguments) -> io::Result
     Ok(Report { windows, disorder: pair.disorder() })
 }
 
+/// With the back end, which is `forward`, in the driver's own thread.
+pub fn together<R: Ring>(
+    pair: &mut Pair<R>,
+    arguments: &Arguments,
+    mut forward: impl FnMut(),
+) -> io::Result<Vec<Window>> {
+    windows(arguments, |time| {
+        let (clock, mut frames) = (Clock::start(), 0);
+        while clock.runs(time) {
+            for _ in 0..ROUNDS {
+                send(pair, arguments.burst, arguments.touch);
+                forward();
+                frames += receive(pair, arguments.touch);
+            }
+        }
+        clock.stop(frames)
+    })
+}
+
 /// Copies header and frame of each buffer of one ring into those of another guest's.
 pub fn memcpy(arguments: &Arguments) -> io::Result<Report> {
     let octets = HEADER + arguments.octets;
-    let size = usize::from(arguments.ring) * STRIDE as usize;
+    let stride = stride(arguments.octets);
+    let size = usize::from(arguments.ring) * stride as usize;
     let [from, to] = [Memory::new(size, arguments.small_pages)?, Memory::new(size, arguments.small_pages)?];
     let windows = windows(arguments, |time| {
         let (clock, mut frames) = (Clock::start(), 0);
         while clock.runs(time) {
             for index in 0..u64::from(arguments.ring) {
-                let [from, to] = [from.at(index * STRIDE, octets), to.at(index * STRIDE, octets)];
+                let [from, to] = [from.at(index * stride, octets), to.at(index * stride, octets)];
                 // SAFETY: `at` has checked both; they are in different mappings.
                 unsafe { ptr::copy_nonoverlapping(black_box(from), black_box(to), octets) };
             }
@@ -179,12 +202,12 @@ pub fn receive<R: Ring>(pair: &mut Pair<R>, touch: bool) -> u64 {
 }
 
 /// Waits until every frame sent is used and nothing more comes; how many came.
-fn drain<R: Ring>(pair: &mut Pair<R>) -> u64 {
-    let mut frames = 0;
-    let mut quiet = Instant::now();
-    while quiet.elapsed() < Duration::from_millis(1) {
+fn drain<R: Ring>(pair: &mut Pair<R>, ring: u16) -> u64 {
+    let (end, mut quiet, mut frames) = (Instant::now() + DRAIN, Instant::now(), 0);
+    while quiet.elapsed() < QUIET && Instant::now() < end {
         let came = receive(pair, false);
-        if came + u64::from(pair.guests[0].transmit.take()) > 0 {
+        pair.guests[0].transmit.take();
+        if came > 0 || pair.guests[0].transmit.mine < ring {
             quiet = Instant::now();
         }
         frames += came;

@@ -12,7 +12,7 @@ use crate::arguments::Arguments;
 use crate::guest::Pair;
 use crate::report::Report;
 use crate::ring::Ring;
-use crate::traffic::{self, receive, send};
+use crate::traffic;
 
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
@@ -21,8 +21,6 @@ const CACHE: c_uint = 256;
 const ROOM: u16 = 2048 + 128; // RTE_MBUF_DEFAULT_BUF_SIZE
 /// As net_vhost has them: NET_COMPLIANT_OL_FLAGS, NET_STATS_ENABLE.
 const FLAGS: u64 = 1 << 8 | 1 << 9;
-/// Bursts between looks at the clock.
-const ROUNDS: usize = 64;
 
 /// rte_vhost_device_ops.
 #[repr(C)]
@@ -93,17 +91,7 @@ pub fn measure<R: Ring>(arguments: &Arguments) -> io::Result<Report> {
         }
     };
     pair.greet(|| [0, 1].into_iter().for_each(&mut forward))?;
-    let windows = traffic::windows(arguments, |time| {
-        let (clock, mut frames) = (traffic::Clock::start(), 0);
-        while clock.runs(time) {
-            for _ in 0..ROUNDS {
-                send(&mut pair, arguments.burst, arguments.touch);
-                forward(0);
-                frames += receive(&mut pair, arguments.touch);
-            }
-        }
-        clock.stop(frames)
-    })?;
+    let windows = traffic::together(&mut pair, arguments, || forward(0))?;
     Ok(Report { windows, disorder: pair.disorder() })
 }
 
