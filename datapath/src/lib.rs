@@ -15,4 +15,5 @@ pub mod pump;
 pub mod ring;
 pub mod sandbox;
 pub mod switch;
+pub mod vhost;
 pub mod worker;

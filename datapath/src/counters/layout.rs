@@ -48,6 +48,7 @@ pub enum Function {
     DropUplinkBusy,
     DropUplinkDown,
     DropNoSuchMac,
+    DropQueueDisabled,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ pub const WENT_OUT: [Function; 4] = [
 /// See `softdpu.datapath.ledger`.
 #[allow(dead_code, reason = "for tests: the controller does the sums")]
 #[rustfmt::skip]
-pub const DROPS: [Function; 15] = [
+pub const DROPS: [Function; 16] = [
     Function::DropNoBuffer,
     Function::DropFiltered,
     Function::DropVlan,
@@ -122,4 +123,5 @@ pub const DROPS: [Function; 15] = [
     Function::DropUplinkBusy,
     Function::DropUplinkDown,
     Function::DropNoSuchMac,
+    Function::DropQueueDisabled,
 ];

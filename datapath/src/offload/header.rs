@@ -184,6 +184,18 @@ impl Header {
 }
 
 impl Offloads {
+    /// What holds of all features that were accepted: an offload whose checksum was not is left out (§5.1.3.1).
+    pub fn negotiated(features: u64) -> Offloads {
+        let cuts = |cuts: &Cuts| cuts.tcp.iter().chain(&cuts.udp).fold(cuts.ecn, |all, bit| all | bit);
+        let mut kept = 0;
+        for (checksum, cuts) in [(CSUM, cuts(&HOST)), (GUEST_CSUM, cuts(&GUEST))] {
+            if features & checksum != 0 {
+                kept |= checksum | features & cuts;
+            }
+        }
+        Offloads(kept)
+    }
+
     #[inline(always)]
     fn has(self, feature: u64) -> bool {
         self.0 & feature != 0

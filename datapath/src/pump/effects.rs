@@ -73,7 +73,7 @@ impl Function {
 }
 
 /// What is only passed on to the worker.
-fn order(function: FunctionId, effect: AnyEffect) -> Result<Order, String> {
+pub fn order(function: FunctionId, effect: AnyEffect) -> Result<Order, String> {
     Ok(match effect {
         AnyEffect::SetVector(set) => {
             Order::SetVector { function, queue: number(set.queue)?, vector: number(set.vector)? }
@@ -126,6 +126,6 @@ fn filter(set: messages::SetFilter) -> Result<Filter, String> {
     })
 }
 
-fn number<T: TryFrom<u64>>(number: u64) -> Result<T, String> {
+pub fn number<T: TryFrom<u64>>(number: u64) -> Result<T, String> {
     number.try_into().map_err(|_| format!("{number} is out of range"))
 }

@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, sockopt};
+use rustix::net::SocketFlags;
 
 use super::access::Job;
 use super::connection::{Connection, Incoming};
 use super::dma::Maps;
+use super::export::{Export, Made, listen};
 use super::outside::Outside;
 use super::poll::{Flags, READ, Token};
 use super::requests::{Purpose, Requests};
 use super::wire::Header;
 use super::world::World;
-use crate::control::messages::{Answer, AnyDescription, Create, EventKind};
+use crate::control::messages::{Answer, Attached, Description, EventKind, Update};
 use crate::counters::{self, FunctionCounters};
 use crate::interrupt::{Irq, Lines};
 use crate::memory::Table;
@@ -75,23 +76,10 @@ impl From<Errno> for Refusal {
 
 impl Function {
     /// Serves a new function from now on. The error is a sentence.
-    pub fn create(
-        create: Create,
-        listener: OwnedFd,
-        representor: Option<OwnedFd>,
-        counters: FunctionCounters,
-        world: &mut World,
-    ) -> Result<Self, String> {
-        let id = create.function as FunctionId;
-        let AnyDescription::Description(description) = create.description else {
-            return Err("this datapath does not serve vhost-user".into());
-        };
+    pub fn create(made: Made, description: Description, listener: OwnedFd, world: &mut World) -> Result<Self, String> {
+        let Made { id, state, effects, representor, counters } = made;
         let outside = Outside::new(description)?;
-        if !sockopt::socket_acceptconn(&listener).unwrap_or(false) {
-            return Err("its first descriptor is not a listening socket".into());
-        }
-        rustix::io::ioctl_fionbio(&listener, true).map_err(|error| error.to_string())?;
-        world.poller.add(&listener, Token::Listener(id), READ).map_err(|error| error.to_string())?;
+        listen(&listener, id, world)?;
         let lines = Arc::new(Lines::new(outside.vectors, counters.clone()));
         let mut function = Self {
             id,
@@ -101,7 +89,7 @@ impl Function {
             maps: Maps::default(),
             peer: Peer::Absent,
             requests: Requests::new(id),
-            state: create.state.into_vec(),
+            state,
             listener,
             turn: 0,
             watched: Flags::empty(),
@@ -109,31 +97,111 @@ impl Function {
             strangers: 0,
         };
         world.worker.send(Order::AddFunction { function: id, representor, lines, counters });
-        function.apply(create.effects, world);
+        function.apply(effects, world);
         Ok(function)
-    }
-
-    /// Ends it: whoever is connected loses the device.
-    pub fn destroy(mut self, world: &mut World) {
-        self.hang_up(world);
-        world.poller.remove(&self.listener);
-        world.settle(|done| Order::RemoveFunction { function: self.id, done });
-        world.forget_notices(self.id, None);
-    }
-
-    /// A new controller has come: it is asked what is open.
-    pub fn ask_again(&mut self, world: &mut World) {
-        for request in self.requests.again() {
-            self.submit(request, world);
-        }
     }
 
     pub fn connected(&self) -> bool {
         matches!(&self.peer, Peer::Here(connection) if connection.agreed)
     }
+}
 
-    pub fn has_vmm(&self) -> bool {
+impl Export for Function {
+    fn happened(&mut self, token: Token, flags: Flags, world: &mut World) {
+        match token {
+            Token::Vmm(_, turn) => self.serve(turn, flags, world),
+            Token::Listener(_) => self.accept(world),
+            Token::Resample(_, turn) => self.resample(turn),
+            Token::Stranger(_, turn) => self.turn_away(turn, world),
+            _ => {}
+        }
+    }
+
+    fn notice(&mut self, notice: Notice, world: &mut World) {
+        match notice {
+            Notice::Command { queue, ticket, data, room, .. } => {
+                let request = self.requests.command(queue, ticket, data, room);
+                self.submit(request, world);
+            }
+            Notice::Fault { queue, cause, .. } => self.tell(EventKind::QueueFault, queue, cause, world),
+        }
+    }
+
+    /// Effects first, then the state, then whoever waits.
+    fn answer(&mut self, answer: Answer, world: &mut World) {
+        let Some(purpose) = self.requests.close(answer.request) else {
+            return log::warn!("function {}: the controller answers {}, which is not open", self.id, answer.request);
+        };
+        self.apply(answer.effects, world);
+        if let Some(state) = answer.state {
+            self.state = state.into_vec();
+        }
+        match purpose {
+            Some(Purpose::Vmm) => self.resume(answer.errno, &answer.data, world),
+            Some(Purpose::Chain { queue, ticket }) => {
+                world.worker.send(Order::Complete { function: self.id, queue, ticket, reply: answer.data.into_vec() });
+            }
+            Some(Purpose::Left) => self.make_way(world),
+            Some(Purpose::Notice) | None => {}
+        }
+    }
+
+    fn update(&mut self, update: Update, world: &mut World) {
+        self.apply(update.effects, world);
+        self.state = update.state.into_vec();
+    }
+
+    fn attached(&self) -> Attached {
+        Attached { function: self.id.into(), state: self.state.clone().into(), connected: self.connected() }
+    }
+
+    fn ask_again(&mut self, world: &mut World) {
+        for request in self.requests.again() {
+            self.submit(request, world);
+        }
+    }
+
+    fn waits(&self, request: u64) -> bool {
+        self.requests.waits(request)
+    }
+
+    /// The controller has not answered in time, it may be away: what waits fails. QEMU gives a message 5 s, and an answer
+    /// that comes later would break the connection for good.
+    fn give_up(&mut self, request: u64, world: &mut World) {
+        let Peer::Here(connection) = &self.peer else { return };
+        if matches!(connection.job, Some(Job::Reset { .. })) {
+            // Its part of a reset is done here and now; the registers follow when a controller comes.
+            self.reset(world);
+            self.requests.leave_to_the_next(request);
+            return self.resume(0, &[], world);
+        }
+        log::warn!("function {}: an access was not answered in {} s: it fails", self.id, ANSWER_WITHIN.as_secs());
+        self.requests.give_up(request);
+        self.resume(Errno::TIMEDOUT.raw_os_error() as u64, &[], world);
+    }
+
+    fn recover(&mut self, world: &mut World) {
+        self.depart(world);
+        if matches!(self.peer, Peer::Leaving) && !self.requests.tells(EventKind::Disconnected) {
+            self.make_way(world);
+        }
+    }
+
+    fn wake(&self, world: &World) {
+        if !matches!(self.peer, Peer::Leaving) {
+            world.poller.change(&self.listener, Token::Listener(self.id), READ);
+        }
+    }
+
+    fn has_peer(&self) -> bool {
         matches!(self.peer, Peer::Here(_))
+    }
+
+    fn destroy(mut self: Box<Self>, world: &mut World) {
+        self.hang_up(world);
+        world.poller.remove(&self.listener);
+        world.settle(|done| Order::RemoveFunction { function: self.id, done });
+        world.forget_notices(self.id, None);
     }
 }
 
@@ -198,12 +266,6 @@ impl Function {
         world.resting.push((self.id, Instant::now()));
     }
 
-    pub fn wake(&self, world: &World) {
-        if !matches!(self.peer, Peer::Leaving) {
-            world.poller.change(&self.listener, Token::Listener(self.id), READ);
-        }
-    }
-
     fn vmm_has_hung_up(&self) -> bool {
         let Peer::Here(connection) = &self.peer else { return false };
         let mut fds = [PollFd::new(connection, PollFlags::empty())];
@@ -229,14 +291,6 @@ impl Function {
     fn make_way(&mut self, world: &World) {
         self.peer = Peer::Absent;
         self.wake(world);
-    }
-
-    /// Something was left half done: whoever it was for must connect again.
-    pub fn recover(&mut self, world: &mut World) {
-        self.depart(world);
-        if matches!(self.peer, Peer::Leaving) && !self.requests.tells(EventKind::Disconnected) {
-            self.make_way(world);
-        }
     }
 
     /// Closes the connection and lets go of everything the VMM gave. False: there was none.
@@ -348,7 +402,7 @@ impl Function {
     }
 
     pub fn resample(&self, turn: u32) {
-        if turn == self.turn && self.has_vmm() {
+        if turn == self.turn && self.has_peer() {
             self.lines.unmask(Irq::Intx, 0);
         }
     }
@@ -357,16 +411,6 @@ impl Function {
 // ---- the worker and the controller speak
 
 impl Function {
-    pub fn notice(&mut self, notice: Notice, world: &mut World) {
-        match notice {
-            Notice::Command { queue, ticket, data, room, .. } => {
-                let request = self.requests.command(queue, ticket, data, room);
-                self.submit(request, world);
-            }
-            Notice::Fault { queue, cause, .. } => self.tell(EventKind::QueueFault, queue, cause, world),
-        }
-    }
-
     pub fn tell(&mut self, kind: EventKind, queue: u16, cause: String, world: &mut World) {
         let request = self.requests.event(kind, queue, cause);
         self.submit(request, world);
@@ -378,21 +422,6 @@ impl Function {
         self.submit(request, world);
     }
 
-    /// The controller has not answered in time, it may be away: what waits fails. QEMU gives a message 5 s, and an answer
-    /// that comes later would break the connection for good.
-    pub fn give_up(&mut self, request: u64, world: &mut World) {
-        let Peer::Here(connection) = &self.peer else { return };
-        if matches!(connection.job, Some(Job::Reset { .. })) {
-            // Its part of a reset is done here and now; the registers follow when a controller comes.
-            self.reset(world);
-            self.requests.leave_to_the_next(request);
-            return self.resume(0, &[], world);
-        }
-        log::warn!("function {}: an access was not answered in {} s: it fails", self.id, ANSWER_WITHIN.as_secs());
-        self.requests.give_up(request);
-        self.resume(Errno::TIMEDOUT.raw_os_error() as u64, &[], world);
-    }
-
     /// Sends an open request to the controller. One that cannot be sent is answered at once, with EMSGSIZE.
     pub fn submit(&mut self, request: u64, world: &mut World) {
         let Some(message) = self.requests.message(request) else { return };
@@ -401,25 +430,6 @@ impl Function {
             let errno = Errno::MSGSIZE.raw_os_error() as u64;
             let (data, state, effects) = (Vec::new().into(), None, Vec::new());
             self.answer(Answer { function: self.id.into(), request, errno, data, state, effects }, world);
-        }
-    }
-
-    /// Effects first, then the state, then whoever waits.
-    pub fn answer(&mut self, answer: Answer, world: &mut World) {
-        let Some(purpose) = self.requests.close(answer.request) else {
-            return log::warn!("function {}: the controller answers {}, which is not open", self.id, answer.request);
-        };
-        self.apply(answer.effects, world);
-        if let Some(state) = answer.state {
-            self.state = state.into_vec();
-        }
-        match purpose {
-            Some(Purpose::Vmm) => self.resume(answer.errno, &answer.data, world),
-            Some(Purpose::Chain { queue, ticket }) => {
-                world.worker.send(Order::Complete { function: self.id, queue, ticket, reply: answer.data.into_vec() });
-            }
-            Some(Purpose::Left) => self.make_way(world),
-            Some(Purpose::Notice) | None => {}
         }
     }
 

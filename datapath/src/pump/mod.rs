@@ -3,27 +3,29 @@
 
 mod access;
 mod connection;
-mod descriptors;
+pub mod descriptors;
 mod dispatch;
 mod dma;
-mod effects;
+pub mod effects;
+pub mod export;
 mod function;
 mod info;
 mod irqs;
 mod orders;
 mod outside;
-mod poll;
-mod requests;
+pub mod poll;
+pub mod requests;
+pub mod stream;
 mod version;
 mod wire;
-mod world;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use function::Function;
+use export::Export;
 use poll::{Flags, Token};
 use world::World;
 
@@ -40,7 +42,7 @@ const REST: Duration = Duration::from_secs(1);
 
 pub struct Pump {
     world: World,
-    functions: BTreeMap<u32, Function>,
+    functions: BTreeMap<u32, Box<dyn Export>>,
     counters: Counters,
     /// Since when there is neither controller nor VMM.
     idle_since: Option<Instant>,
@@ -74,7 +76,7 @@ impl Pump {
     /// How long to wait for events (None: for ever); None at all: nobody will come any more.
     fn patience(&mut self) -> Option<Option<Duration>> {
         let rest = (!self.world.resting.is_empty()).then_some(REST).into_iter().chain(self.world.next_deadline()).min();
-        if self.world.control.controller().is_some() || self.functions.values().any(Function::has_vmm) {
+        if self.world.control.controller().is_some() || self.functions.values().any(|function| function.has_peer()) {
             self.idle_since = None;
             return Some(rest);
         }
@@ -84,10 +86,11 @@ impl Pump {
 
     fn dispatch(&mut self, token: Token, flags: Flags) {
         match token {
-            Token::Vmm(id, turn) => self.guarded(id, |function, world| function.serve(turn, flags, world)),
-            Token::Listener(id) => self.guarded(id, |function, world| function.accept(world)),
-            Token::Resample(id, turn) => self.guarded(id, |function, _| function.resample(turn)),
-            Token::Stranger(id, turn) => self.guarded(id, |function, world| function.turn_away(turn, world)),
+            Token::Vmm(id, _)
+            | Token::Listener(id)
+            | Token::Resample(id, _)
+            | Token::Stranger(id, _)
+            | Token::Transfer(id, _) => self.guarded(id, |function, world| function.happened(token, flags, world)),
             Token::Notices => self.world.collect_notices(),
             Token::Controller => self.hear_controller(),
             Token::Control => self.change_controller(),
@@ -102,11 +105,11 @@ impl Pump {
     }
 
     /// Does something with a function. A panic costs its VMM the connection, and nobody else anything.
-    fn guarded(&mut self, id: u32, action: impl FnOnce(&mut Function, &mut World)) {
+    fn guarded(&mut self, id: u32, action: impl FnOnce(&mut dyn Export, &mut World)) {
         let Some(function) = self.functions.get_mut(&id) else { return };
         let world = &mut self.world;
-        if catch_unwind(AssertUnwindSafe(|| action(function, world))).is_err() {
-            log::error!("function {id}: its VMM is disconnected because of the mistake in this program named above");
+        if catch_unwind(AssertUnwindSafe(|| action(function.as_mut(), world))).is_err() {
+            log::error!("function {id}: its peer is disconnected because of the mistake in this program named above");
             function.recover(world);
         }
     }
@@ -114,7 +117,7 @@ impl Pump {
     /// Accesses that the controller has not answered in time fail, before the VMM would take the silence for the end.
     fn give_up_waiting(&mut self) {
         while let Some(&(deadline, id, request)) = self.world.deadlines.front() {
-            let open = self.functions.get(&id).is_some_and(|function| function.requests.waits(request));
+            let open = self.functions.get(&id).is_some_and(|function| function.waits(request));
             if open && deadline > Instant::now() {
                 return;
             }

@@ -5,16 +5,17 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use super::Pump;
+use super::export::{Export, Made, Outcome};
 use super::function::Function;
 use crate::control::Incoming;
-use crate::control::messages::{Attached, AttachedAll, Create, Done, FromController, FromDatapath, Hello, PROTOCOL};
+use crate::control::messages::{
+    AnyDescription, AttachedAll, Connect, Create, Done, FromController, FromDatapath, Hello, PROTOCOL,
+};
 use crate::counters::FUNCTIONS;
+use crate::vhost;
 
 /// Packets taken from the controller before the VMMs have their turn.
 const PACKETS_A_TURN: usize = 64;
-
-/// Why an order is refused; the sentence is for the operator.
-type Outcome = Result<(), (Errno, String)>;
 
 impl Pump {
     /// A controller waits to be accepted: it replaces the present one, which must have died. What that one still said
@@ -32,14 +33,10 @@ impl Pump {
         let pid = std::process::id().into();
         self.send(&FromDatapath::Hello(Hello { protocol: PROTOCOL, pid }), true);
         for function in self.functions.values() {
-            let attached = Attached {
-                function: function.id.into(),
-                state: function.state.clone().into(),
-                connected: function.connected(),
-            };
-            let control = &mut self.world.control;
-            if control.send(&FromDatapath::Attached(attached), None).is_err() {
-                log::error!("function {}: its state is too long for the socket to the controller", function.id);
+            let attached = function.attached();
+            let id = attached.function;
+            if self.world.control.send(&FromDatapath::Attached(attached), None).is_err() {
+                log::error!("function {id}: its state is too long for the socket to the controller");
             }
         }
         self.send(&FromDatapath::AttachedAll(AttachedAll {}), false);
@@ -86,17 +83,14 @@ impl Pump {
                 self.done(ticket, outcome);
             }
             FromController::Update(update) => {
-                let outcome = self.known(update.function).map(|id| {
-                    self.guarded(id, |function, world| {
-                        function.apply(update.effects, world);
-                        function.state = update.state.into_vec();
-                    });
-                });
-                self.done(update.ticket, outcome);
+                let ticket = update.ticket;
+                let known = self.known(update.function);
+                let outcome = known.map(|id| self.guarded(id, |function, world| function.update(update, world)));
+                self.done(ticket, outcome);
             }
             FromController::Connect(connect) => {
-                let refused = |_| Err((Errno::OPNOTSUPP, "it is not a vhost-user function in client mode".into()));
-                self.done(connect.ticket, self.known(connect.function).and_then(refused));
+                let outcome = self.connect(&connect, fds);
+                self.done(connect.ticket, outcome);
             }
             FromController::Destroy(destroy) => {
                 let outcome = self.known(destroy.function).map(|id| self.destroy(id));
@@ -120,13 +114,49 @@ impl Pump {
         if self.functions.contains_key(&id) {
             return Err((Errno::EXIST, format!("function {id} is there already")));
         }
-        let (listener, representor) = descriptors(fds, create.representor).map_err(invalid)?;
+        let listens = !matches!(&create.description, AnyDescription::BackEnd(back_end) if back_end.client);
+        let (listener, representor) = descriptors(fds, listens, create.representor).map_err(invalid)?;
         self.counters.clear(id).map_err(|error| invalid(error.to_string()))?;
-        let counters = self.counters.function(id);
-        let function = Function::create(create, listener, representor, counters, &mut self.world)
+        let function = self
+            .export(create, listener, representor)
             .map_err(|why| invalid(format!("function {id} cannot be served: {why}")))?;
         self.functions.insert(id, function);
         Ok(())
+    }
+
+    fn export(
+        &mut self,
+        create: Create,
+        listener: Option<OwnedFd>,
+        representor: Option<OwnedFd>,
+    ) -> Result<Box<dyn Export>, String> {
+        let counters = self.counters.function(create.function as u32);
+        let made = Made {
+            id: create.function as u32,
+            state: create.state.into_vec(),
+            effects: create.effects,
+            representor,
+            counters,
+        };
+        Ok(match (create.description, listener) {
+            (AnyDescription::Description(description), Some(listener)) => {
+                Box::new(Function::create(made, description, listener, &mut self.world)?)
+            }
+            (AnyDescription::Description(_), None) => return Err("it lacks a listening socket".into()),
+            (AnyDescription::BackEnd(back_end), listener) => {
+                Box::new(vhost::Function::create(made, back_end, listener, &mut self.world)?)
+            }
+        })
+    }
+
+    /// A panic on the way leaves the socket to nobody: it is closed, and the controller may try again.
+    fn connect(&mut self, connect: &Connect, mut fds: Vec<OwnedFd>) -> Outcome {
+        let id = self.known(connect.function)?;
+        let socket = fds.pop().filter(|_| fds.is_empty());
+        let socket = socket.ok_or((Errno::INVAL, "exactly one descriptor belongs to Connect".to_owned()))?;
+        let mut outcome = Ok(());
+        self.guarded(id, |function, world| outcome = function.connect(socket, world));
+        outcome
     }
 
     fn known(&self, function: u64) -> Result<u32, (Errno, String)> {
@@ -156,12 +186,17 @@ impl Pump {
     }
 }
 
-/// The listening socket, and the representor where there is one.
-fn descriptors(fds: Vec<OwnedFd>, representor: bool) -> Result<(OwnedFd, Option<OwnedFd>), String> {
-    let (came, wanted) = (fds.len(), 1 + usize::from(representor));
-    let mut fds = fds.into_iter();
-    match (fds.next(), fds.next()) {
-        (Some(listener), tap) if came == wanted => Ok((listener, tap)),
-        _ => Err(format!("{came} descriptors came where {wanted} belong")),
+/// The listening socket and the representor, each where there is one.
+fn descriptors(
+    fds: Vec<OwnedFd>,
+    listens: bool,
+    representor: bool,
+) -> Result<(Option<OwnedFd>, Option<OwnedFd>), String> {
+    let (came, wanted) = (fds.len(), usize::from(listens) + usize::from(representor));
+    if came != wanted {
+        return Err(format!("{came} descriptors came where {wanted} belong"));
     }
+    let mut fds = fds.into_iter();
+    let listener = if listens { fds.next() } else { None };
+    Ok((listener, fds.next()))
 }

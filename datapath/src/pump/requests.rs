@@ -70,6 +70,18 @@ impl Requests {
         self.keep(request, FromDatapath::Event(event), purpose)
     }
 
+    /// An event for whose answer nobody waits.
+    pub fn notice(&mut self, kind: EventKind, queue: u16, cause: String) -> u64 {
+        let request = self.event(kind, queue, cause);
+        self.leave_to_the_next(request);
+        request
+    }
+
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.open.len()
+    }
+
     /// The request is answered. None: it was not open; else what it was for, if somebody still waits.
     pub fn close(&mut self, request: u64) -> Option<Option<Purpose>> {
         self.open.remove(&request).map(|open| Some(open.purpose).filter(|_| !open.void))

@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
 
+use super::export::Made;
+use super::function::{Function, Peer};
+use super::poll::READ;
 use super::*;
-use crate::control::messages::{AnyDescription, Create, Description, Region};
+use crate::control::messages::{Description, Region};
 use crate::pump::wire::Header;
 
 /// A pump that serves functions 0 and 1, and a VMM on each that has agreed on a version.
@@ -38,17 +41,20 @@ fn pump() -> (Pump, SocketAddrUnix) {
     (pump.unwrap(), address)
 }
 
-fn serve_function(pump: &mut Pump, function: u32) -> SocketAddr {
+fn function(pump: &mut Pump, id: u32) -> (Function, SocketAddr) {
     let address = SocketAddr::from_abstract_name(name()).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
     let regions = vec![Region { index: 7, size: 4096 }];
     let description = Description { regions, vectors: 0, doorbells: vec![], isr: vec![], pending: None };
-    let description = AnyDescription::Description(description);
-    let (function_number, state, effects) = (function.into(), Vec::new().into(), vec![]);
-    let create = Create { ticket: 1, function: function_number, description, representor: false, state, effects };
-    let counters = pump.counters.function(function);
-    let made = Function::create(create, listener.into(), None, counters, &mut pump.world);
-    pump.functions.insert(function, made.unwrap());
+    let (state, effects, counters) = (Vec::new(), vec![], pump.counters.function(id));
+    let made = Made { id, state, effects, representor: None, counters };
+    let made = Function::create(made, description, listener.into(), &mut pump.world);
+    (made.unwrap(), address)
+}
+
+fn serve_function(pump: &mut Pump, id: u32) -> SocketAddr {
+    let (function, address) = function(pump, id);
+    pump.functions.insert(id, Box::new(function));
     address
 }
 
@@ -93,18 +99,23 @@ fn a_panic_costs_its_own_vmm_the_connection_and_nobody_else() {
     let get_info = [&[16, 0, 0, 0][..], &[0; 12]].concat();
     assert_eq!(bench.ask(1, 4, &get_info).len(), 32);
     assert!(bench.ask(0, 4, &get_info).is_empty());
-    assert!(!bench.pump.functions[&0].has_vmm() && bench.pump.functions[&1].has_vmm());
+    assert!(!bench.pump.functions[&0].has_peer() && bench.pump.functions[&1].has_peer());
 }
 
 #[test]
 fn a_panic_while_a_vmm_leaves_does_not_keep_the_next_one_out() {
-    let mut bench = Bench::new();
-    bench.pump.guarded(0, |function, world| {
-        function.depart(world);
-        function.requests.close(2);
-        panic!("on purpose");
-    });
-    assert!(matches!(bench.pump.functions[&0].peer, function::Peer::Absent));
+    let (mut pump, _) = pump();
+    let (mut function, address) = function(&mut pump, 0);
+    let mut vmm = UnixStream::connect_addr(&address).unwrap();
+    vmm.write_all(&[&[1, 0, 1, 0, 20, 0, 0, 0][..], &[0; 12]].concat()).unwrap();
+    function.happened(Token::Listener(0), READ, &mut pump.world);
+    function.happened(Token::Vmm(0, 1), READ, &mut pump.world);
+    assert!(function.connected());
+    function.depart(&mut pump.world);
+    assert!(matches!(function.peer, Peer::Leaving));
+    function.requests.close(2);
+    function.recover(&mut pump.world);
+    assert!(matches!(function.peer, Peer::Absent));
 }
 
 #[test]

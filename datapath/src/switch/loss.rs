@@ -20,6 +20,7 @@ pub enum Loss {
     UplinkBusy,
     UplinkDown,
     NoSuchMac,
+    QueueDisabled,
 }
 
 impl Loss {
@@ -40,6 +41,7 @@ impl Loss {
             Loss::UplinkBusy => Function::DropUplinkBusy,
             Loss::UplinkDown => Function::DropUplinkDown,
             Loss::NoSuchMac => Function::DropNoSuchMac,
+            Loss::QueueDisabled => Function::DropQueueDisabled,
         }
     }
 

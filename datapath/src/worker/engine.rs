@@ -30,12 +30,15 @@ pub(super) struct Item {
     busy: Duration,
 }
 
+/// The receive queues, by bit.
+const RECEIVE: u128 = u128::MAX / 3;
+
 pub struct Engine {
     pub(super) fabric: Fabric,
     pub(super) scratch: Scratch,
     items: VecDeque<Item>,
     outbox: Outbox,
-    epoll: OwnedFd,
+    pub(super) epoll: OwnedFd,
     /// How long a queue is polled after its last frame.
     pub patience: Duration,
     pub(super) now: Duration,
@@ -63,7 +66,7 @@ impl Engine {
         self.items.is_empty() && self.fabric.floods.is_empty()
     }
 
-    /// Events of taps are numbered by function; see `readable`.
+    /// What its events are for: see `ready`.
     pub fn epoll(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
@@ -170,8 +173,9 @@ impl Engine {
     /// Nothing came for a while: asks for the doorbell, and stays only if something came meanwhile.
     fn rest(&mut self, item: Item, queue: u16) -> Option<Item> {
         let port = self.fabric.get(item.function)?;
+        let unkicked = port.unkicked & 1 << queue != 0;
         if let Some(Queue::Transmit(ring)) = port.running(queue) {
-            if ring.ring().arm() {
+            if unkicked || ring.ring().arm() {
                 ring.ring().suppress();
                 return Some(item);
             }
@@ -187,6 +191,7 @@ impl Engine {
         match outcome {
             Ok(Next::Again) => return Some(item),
             Ok(Next::Quiet) => port.tap_polled = false,
+            Ok(Next::Starved) if port.unkicked & RECEIVE != 0 => return Some(item),
             Ok(Next::Starved) => {
                 port.tap_polled = false;
                 port.starved = true;
@@ -202,7 +207,7 @@ impl Engine {
 
     /// Lets `work` have a function to itself, beside all others. If it panics, that function's queues are stopped: the
     /// others, and the worker, go on.
-    fn with<R>(
+    pub(super) fn with<R>(
         &mut self,
         function: FunctionId,
         work: impl FnOnce(&mut Function, &mut Fabric, &mut Scratch) -> R,

@@ -54,6 +54,7 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         offloads,
         uplink,
         flooding,
+        disabled,
         ..
     } = from;
     let Some(Slot::Running(Queue::Transmit(ring))) = queues.get_mut(usize::from(queue)) else { return Ok(0) };
@@ -80,10 +81,10 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
             bad_memory: false,
             flooding: false,
         };
-        if *link {
-            sender.send(&frames, fabric, scratch);
-        } else {
-            Loss::LinkDown.count(counters, frames.iter().flatten().count() as u64);
+        match (*link, *disabled >> queue & 1 == 0) {
+            (true, true) => sender.send(&frames, fabric, scratch),
+            (false, _) => Loss::LinkDown.count(counters, frames.iter().flatten().count() as u64),
+            (_, false) => Loss::QueueDisabled.count(counters, frames.iter().flatten().count() as u64),
         }
         *flooding = sender.flooding;
         if sender.bad_memory && outcome.is_ok() {
@@ -94,6 +95,27 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
     }
     scratch.sources = batch.recycle();
     outcome.map(|()| count)
+}
+
+/// Sends frames that the device made itself, in its guest's name.
+pub fn send_own(from: &mut Function, frames: &Frames<'_, '_>, fabric: &mut Fabric, scratch: &mut Scratch) {
+    let Function { id, counters, tap, link, fabric: member, frame_limit, uplink, flooding, .. } = from;
+    if !*link {
+        return;
+    }
+    let mut sender = Sender {
+        id: *id,
+        counters,
+        tap: tap.as_mut(),
+        member: *member,
+        limit: *frame_limit,
+        uplink: *uplink,
+        bad_memory: false,
+        flooding: false,
+    };
+    counters.add(Counter::TransmittedFrames, frames.iter().flatten().count() as u64);
+    sender.send(frames, fabric, scratch);
+    *flooding |= sender.flooding;
 }
 
 /// Strips and checks headers; counts what the queue carries and what it does not.

@@ -1,5 +1,6 @@
 //! What the worker knows of one function: its memory, queues, representor, and how its port is set.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::orders::{FunctionId, QueueSetup, Role};
@@ -35,6 +36,11 @@ pub struct Function {
     pub uplink: u8,
     /// A flood that it began is still under way: its transmit queues wait.
     pub flooding: bool,
+    /// Eventfds by which the driver notifies, by queue; and queues, by bit, of which it never does.
+    pub kicks: Vec<Option<OwnedFd>>,
+    pub unkicked: u128,
+    /// Queues, by bit, that carry no frames although they run.
+    pub disabled: u128,
     #[cfg(test)]
     pub panics: bool,
 }
@@ -75,6 +81,9 @@ impl Function {
             tap_polled: false,
             uplink: 0,
             flooding: false,
+            kicks: Vec::new(),
+            unkicked: 0,
+            disabled: 0,
             #[cfg(test)]
             panics: false,
         }
@@ -112,7 +121,7 @@ impl Function {
 
     /// Whether a driver is there to receive.
     pub fn ready(&self) -> bool {
-        matches!(self.queues.first(), Some(Slot::Running(Queue::Receive(_))))
+        self.disabled & 1 == 0 && matches!(self.queues.first(), Some(Slot::Running(Queue::Receive(_))))
     }
 
     /// Whether the ring of the first receive queue is out of reach for a moment.
@@ -125,6 +134,7 @@ impl Function {
         self.queues.clear();
         self.polled = 0;
         self.starved = false;
+        self.disabled = 0;
         self.pairs = 1;
         self.steering = Steering::default();
     }

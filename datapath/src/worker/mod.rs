@@ -1,6 +1,7 @@
 //! The worker: one thread that owns every ring, the switch and the ports. It polls while there is work and sleeps when
 //! there is none.
 
+mod announce;
 mod deliver;
 mod doorbells;
 mod engine;
@@ -8,6 +9,7 @@ mod fabric;
 mod flood;
 mod forward;
 mod function;
+pub mod kick;
 mod notices;
 mod obey;
 pub mod orders;

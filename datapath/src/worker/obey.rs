@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use super::engine::Engine;
 use super::function::{Function, Queue, Slot};
@@ -38,6 +39,7 @@ impl Engine {
             Order::StopQueue { function, queue, done } => self.stop(function, queue, &done),
             Order::StopAll { function, done } => {
                 self.let_go(function, |queue| queue.is_some());
+                self.drop_kicks(function, |_| true);
                 self.change(function, Function::stop_all);
                 self.fabric.review(function);
                 self.readable(function);
@@ -65,6 +67,10 @@ impl Engine {
             }
             Order::SetOffloads { function, offloads } => self.change(function, |port| port.set_offloads(offloads)),
             Order::Kick { function, queue } => self.doorbell(function, queue),
+            Order::SetKick { function, queue, kick } => self.set_kick(function, queue, kick),
+            Order::SetEnabled { function, queue, on } => self.enable(function, queue, on),
+            Order::TakeQueue { function, queue, position } => self.take(function, queue, &position),
+            Order::Announce { function, address } => self.announce(function, address),
             Order::Complete { function, queue, ticket, reply } => self.complete(function, queue, ticket, reply),
         }
     }
@@ -89,6 +95,7 @@ impl Engine {
     }
 
     fn forget(&mut self, function: FunctionId) {
+        self.drop_kicks(function, |_| true);
         if let Some(port) = self.fabric.functions.get_mut(function as usize).and_then(Option::take) {
             self.let_go(function, |_| true);
             port.tap.iter().for_each(|tap| self.unwatch(tap.as_fd()));
@@ -120,6 +127,27 @@ impl Engine {
     }
 
     fn stop(&mut self, function: FunctionId, queue: u16, done: &Receipt) {
+        self.halt(function, queue);
+        receipt(done);
+    }
+
+    fn take(&mut self, function: FunctionId, queue: u16, position: &SyncSender<Option<u16>>) {
+        let slot = self.fabric.get(function).and_then(|port| port.queues.get_mut(usize::from(queue)));
+        let stands = match slot {
+            Some(Slot::Running(queue) | Slot::Parked(queue)) => Some(queue.ring().position()),
+            Some(Slot::Stopped) | None => None,
+        };
+        self.halt(function, queue);
+        let _ = position.send(stands); // the one who waits may have given up
+    }
+
+    fn enable(&mut self, function: FunctionId, queue: u16, on: bool) {
+        let Some(bit) = 1u128.checked_shl(queue.into()) else { return };
+        self.change(function, |port| if on { port.disabled &= !bit } else { port.disabled |= bit });
+        self.settle(function);
+    }
+
+    fn halt(&mut self, function: FunctionId, queue: u16) {
         self.let_go(function, |item| item == Some(queue));
         self.change(function, |port| {
             if let Some(slot) = port.queues.get_mut(usize::from(queue)) {
@@ -128,7 +156,6 @@ impl Engine {
             }
         });
         self.settle(function);
-        receipt(done);
     }
 
     /// Queues started, or came back: whatever waits in their rings is seen to, as if they had been notified.

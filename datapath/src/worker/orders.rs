@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use super::kick::Kick;
 use crate::counters::FunctionCounters;
 use crate::interrupt::Lines;
 use crate::memory::Table;
@@ -140,6 +141,29 @@ pub enum Order {
     Kick {
         function: FunctionId,
         queue: u16,
+    },
+    /// How the driver notifies a queue from now on.
+    SetKick {
+        function: FunctionId,
+        queue: u16,
+        kick: Kick,
+    },
+    /// A queue that runs carries frames, or takes none and loses what the driver sends.
+    SetEnabled {
+        function: FunctionId,
+        queue: u16,
+        on: bool,
+    },
+    /// Stops a queue; where it stands, if it ran.
+    TakeQueue {
+        function: FunctionId,
+        queue: u16,
+        position: SyncSender<Option<u16>>,
+    },
+    /// Lets everyone know where this address is now (a reverse ARP request, RFC 903).
+    Announce {
+        function: FunctionId,
+        address: [u8; 6],
     },
     /// The answer to a `Notice::Command`: written to the chain, which is then used.
     Complete {

@@ -9,7 +9,7 @@ use rustix::event::{Timespec, epoll};
 
 use super::doorbells::Doorbells;
 use super::engine::Engine;
-use super::orders::{FunctionId, Order};
+use super::orders::Order;
 use super::pace::Pace;
 
 /// Beyond every function's number.
@@ -76,10 +76,7 @@ impl Thread {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let Ok((events, _)) = epoll::wait(self.engine.epoll(), &mut events, timeout.as_ref()) else { return };
         let ready: Vec<u64> = events.iter().map(|event| event.data.u64()).collect();
-        ready
-            .into_iter()
-            .filter(|number| *number != WAKE)
-            .for_each(|number| self.engine.readable(number as FunctionId));
+        ready.into_iter().filter(|number| *number != WAKE).for_each(|number| self.engine.ready(number));
     }
 }
 

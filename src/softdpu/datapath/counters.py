@@ -45,6 +45,7 @@ FUNCTION_COUNTERS = (
     "drop_uplink_busy",  # its queue is full
     "drop_uplink_down",  # its interface is gone
     "drop_no_such_mac",  # nobody is known to have the address, and flooding is off
+    "drop_queue_disabled",  # sent on a queue that the VMM has disabled
 )
 
 # Which counters of a port say where its frames came from and what became of them (``softdpu.datapath.ledger``).
