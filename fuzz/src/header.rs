@@ -44,7 +44,7 @@ fn both(bytes: [u8; 10], frame: &[u8], cuts: &[usize; 2], may: Offloads) {
     for asked in [Header::new(bytes).transmitted(may, &payload), Header::new(bytes).represented(&payload)] {
         let Some(header) = asked else { continue };
         let again: [u8; 10] = header.bytes(1)[..10].try_into().expect("ten of twelve");
-        assert_eq!(Header::new(again), header, "what is passed on says the same");
+        assert_eq!(Header::new(again).bytes(1), header.bytes(1), "what is passed on says the same");
         assert!(header.longest(frame.len()) <= frame.len());
         if let Some(taken) = may.taken(header) {
             assert!(taken == header || taken.plain());

@@ -39,8 +39,16 @@ def test_speed_and_duplex(speed: int, duplex: int) -> None:
     assert (field(function, "speed"), field(function, "duplex")) == (speed, duplex)
 
 
+@pytest.mark.parametrize(("queues", "expected"), [(2, (0, 0, 0)), (3, (40, 0, 0x1FF)), (5, (40, 128, 0x1FF))])
+def test_hashing(queues: int, expected: tuple[int, int, int]) -> None:
+    """§5.1.4.1: at least 40 and 128, where the features are offered that the fields exist with."""
+    function = make(queues=queues)
+    names = ("rss_max_key_size", "rss_max_indirection_table_length", "supported_hash_types")
+    assert tuple(field(function, name) for name in names) == expected
+
+
 def test_past_the_end_are_zeros() -> None:
-    assert Modern(make()).config(17, 64) == bytes(64)
+    assert Modern(make()).config(CONFIG_BYTES, 64) == bytes(64)
     assert len(Modern(make()).config(0, CONFIG_BYTES)) == CONFIG_BYTES
 
 

@@ -14,6 +14,7 @@ from softdpu.virtio.effects import (
     SetConfigVector,
     SetFilter,
     SetFrameLimit,
+    SetHash,
     SetInterrupts,
     SetLink,
     SetOffloads,
@@ -28,7 +29,7 @@ OTHER = bytes.fromhex("525400000001")
 
 def test_fresh_port_is_brought_to_the_state_of_a_fresh_function() -> None:
     effects = make(mtu=1500).start_effects()
-    kinds = [SetLink, SetFrameLimit, SetFilter, SetOffloads, SetPairs, SetInterrupts, SetConfigVector]
+    kinds = [SetLink, SetFrameLimit, SetFilter, SetOffloads, SetPairs, SetHash, SetInterrupts, SetConfigVector]
     assert [type(effect) for effect in effects] == kinds
     assert of_type(effects, SetFrameLimit) == [SetFrameLimit(1518)]
 

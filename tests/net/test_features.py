@@ -39,8 +39,9 @@ def test_pairs_and_control_queue(queues: int, expected: tuple[int, bool]) -> Non
 
 
 def test_multiqueue_needs_two_pairs() -> None:
-    assert offered(config(queues=5)) >> f.NET_MQ & 1
-    assert not offered(config(queues=3)) >> f.NET_MQ & 1
+    for bit in (f.NET_MQ, f.NET_RSS):
+        assert offered(config(queues=5)) >> bit & 1
+        assert not offered(config(queues=3)) >> bit & 1
 
 
 def test_access_platform_is_on_request() -> None:
@@ -58,31 +59,17 @@ def test_packed_rings_are_offered_by_virtnet_conf_or_on_request() -> None:
 
 
 def test_default_bits() -> None:
-    assert f.bits_of(DEFAULT) == [
-        0,
-        1,
-        2,
-        3,
-        5,
-        7,
-        8,
-        9,
-        11,
-        12,
-        13,
-        *range(15, 24),
-        27,
-        28,
-        29,
-        32,
-        35,
-        38,
-        40,
-        54,
-        55,
-        56,
-        63,
-    ]
+    offloads = [0, 1, 2, 7, 8, 9, 11, 12, 13, 54, 55, 56]
+    steering = [22, 57, 60]
+    control = [16, 17, 18, 19, 20, 21, 23]
+    rings = [27, 28, 29, 32, 35, 38, 40]
+    assert f.bits_of(DEFAULT) == sorted([3, 5, 15, 63, *offloads, *steering, *control, *rings])
+
+
+def test_hashes_are_not_reported_without_a_command_that_says_how() -> None:
+    """§5.1.4.1."""
+    assert "leave none for control" in withheld(config(queues=2))[f.NET_HASH_REPORT]
+    assert offered(config(queues=3)) >> f.NET_HASH_REPORT & 1
 
 
 def test_mergeable_buffers_can_be_withheld() -> None:

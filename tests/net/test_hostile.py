@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import msgspec
@@ -16,9 +17,11 @@ from softdpu.pci.image import image
 from softdpu.pci.plan import plan
 from softdpu.spec import legacy, pci
 from softdpu.spec import virtio_pci as v
-from softdpu.virtio.effects import AnyEffect, SetConfigVector, SetFilter, SetPairs, SetVector, StartQueue
+from softdpu.virtio.effects import AnyEffect, SetConfigVector, SetFilter, SetHash, SetPairs, SetVector, StartQueue
 from softdpu.virtio.outcome import Effects
 from tests.virtio.drivers import Legacy, Modern, enable_msix, make
+
+RSS = struct.pack("<IHH2HHB", 0x1FF, 1, 1, 0, 1, 2, 3) + b"key"  # two queues in turn
 
 EXAMPLES = settings(max_examples=150, deadline=None)
 
@@ -87,7 +90,7 @@ def check_effect(function: Function, effect: AnyEffect) -> None:
             assert effect.queue < len(function.queues)
             assert 0 < effect.size <= config.queue_size
             assert max(effect.descriptor, effect.driver, effect.device) < 1 << 64
-            assert effect.header in (10, 12)
+            assert effect.header in (10, 12, 20)
             assert effect.vector in vectors
         case SetVector() | SetConfigVector():
             assert effect.vector in vectors
@@ -96,6 +99,11 @@ def check_effect(function: Function, effect: AnyEffect) -> None:
             assert effect.vlans is None or len(effect.vlans) == 512
         case SetPairs():
             assert 1 <= effect.pairs <= max(1, len(function.queues) // 2)
+        case SetHash():
+            assert len(effect.key) <= 40
+            assert effect.types < 1 << 9
+            assert len(effect.table) in ([1 << n for n in range(8)] if effect.steer else [0])
+            assert max((*effect.table, effect.unclassified)) < max(1, len(function.queues) // 2)
 
 
 @EXAMPLES
@@ -138,6 +146,7 @@ def full_state() -> Any:
     function.write(1, 0, bytes(16))
     function.command(4, b"\1\0\1\0\0\0\2\2\2\2\2\2\0\0\0\0", 1)
     function.command(4, b"\0\1\1", 1)
+    function.command(4, b"\4\1" + RSS, 1)
     function.queue_fault(1, "a loop")
     return msgspec.msgpack.decode(encode(function.state), strict=False)
 

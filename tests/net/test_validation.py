@@ -9,8 +9,9 @@ import pytest
 
 from softdpu.net.device import Function
 from softdpu.net.mistakes import BadState
-from softdpu.net.state import FunctionConfig, FunctionState
+from softdpu.net.state import FunctionConfig, FunctionState, HashState
 from softdpu.net.validation import decode, encode
+from softdpu.spec import features as f
 from softdpu.virtio.state import QueueState
 from tests.virtio.drivers import Legacy, Modern, enable_msix, make
 
@@ -89,6 +90,10 @@ def filters(**changes: object) -> Change:
     return lambda state: assign(state.net.filter, changes)
 
 
+def hashes(**changes: object) -> Change:
+    return lambda state: assign(state.net.hash, changes)
+
+
 def pci(**changes: object) -> Change:
     return lambda state: assign(state.pci, changes)
 
@@ -96,7 +101,7 @@ def pci(**changes: object) -> Change:
 WRONG: list[tuple[Change, str]] = [
     (config(mtu=0), "mtu 0 is not between"),
     (config(mac=b"\1"), "mac 01 is not"),
-    (config(queues=3), "virtio.driver_features .* VIRTIO_NET_F_MQ, which was not offered"),
+    (config(queues=3), "virtio.driver_features .* VIRTIO_NET_F_MQ, .* which was not offered"),
     (config(layout="legacy"), "virtio.mode is modern"),
     (config(features=1 << 39), "VIRTIO_F_NOTIF_CONFIG_DATA"),
     (virtio(mode=None), "virtio.status 0x4f cannot be while the mode is None"),
@@ -129,6 +134,15 @@ WRONG: list[tuple[Change, str]] = [
     (net(pairs=3), "net.pairs 3 is not between 1 and 2"),
     (net(offloads=1), "net.offloads 0x1 has bits"),
     (net(offloads=-2), "net.offloads -0x2 has bits"),
+    (hashes(types=1 << 9), "net.hash.types 0x200 has bits"),
+    (hashes(types=-1), "net.hash.types -0x1 has bits"),
+    (hashes(key=bytes(41)), "net.hash.key has 41 bytes"),
+    (hashes(steer=True), "net.hash.table has 0 entries"),
+    (hashes(table=(0,)), "net.hash.table has 1 entries"),
+    (hashes(steer=True, table=(0, 0, 0)), "net.hash.table has 3 entries"),
+    (hashes(steer=True, table=(0,) * 256), "net.hash.table has 256 entries"),
+    (hashes(steer=True, table=(2,)), "net.hash names a receive queue beyond 2 pairs"),
+    (hashes(unclassified=-1), "net.hash names a receive queue"),
     (filters(unicast=(b"1",)), "net.filter.unicast"),
     (filters(multicast=(bytes(6),) * 65), "net.filter.multicast"),
     (filters(vlans=b"1"), "net.filter.vlans has 1 bytes"),
@@ -150,6 +164,18 @@ def test_state_that_cannot_be_is_refused_by_field(change: Change, sentence: str)
     change(state)
     with pytest.raises(BadState, match=sentence):
         Function.restore(state)
+
+
+@pytest.mark.parametrize("feature", [f.NET_RSS, f.NET_HASH_REPORT])
+def test_hashing_takes_a_feature(feature: int) -> None:
+    function = make(queues=5)
+    Modern(function).bring_up(f.mask_of(f.VERSION_1, f.NET_CTRL_VQ, f.NET_MQ, feature), queues=5)
+    function.state.net.hash = HashState(types=1)
+    Function.restore(function.state)
+    function.state.net.hash = HashState(steer=True, types=1, table=(1,))
+    if feature == f.NET_HASH_REPORT:
+        with pytest.raises(BadState, match=r"net\.hash\.steer"):
+            Function.restore(function.state)
 
 
 def test_neutral_state_has_no_features() -> None:

@@ -166,6 +166,18 @@ pub struct SetPairs {
     pub pairs: u64,
 }
 
+/// Receive-side scaling when `steer`, else automatic steering; queues with a header of 20 report the hash.
+///
+/// Receive queues are numbered as pairs. Virtio 1.3 §5.1.6.4.3, §5.1.6.5.7.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetHash {
+    pub steer: bool,
+    pub types: u64,
+    pub key: ByteBuf,
+    pub table: Vec<u64>,
+    pub unclassified: u64,
+}
+
 /// Whether the function's port passes frames.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetLink {
@@ -349,6 +361,7 @@ pub enum AnyEffect {
     AcknowledgeIsr(AcknowledgeIsr),
     SetFilter(SetFilter),
     SetPairs(SetPairs),
+    SetHash(SetHash),
     SetLink(SetLink),
     SetFabric(SetFabric),
     SetFrameLimit(SetFrameLimit),

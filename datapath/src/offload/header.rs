@@ -19,6 +19,7 @@ const FIRST_CHECKSUM: u16 = 14;
 /// Longest IP packet: its length has 16 bits.
 const LONGEST_PACKET: usize = 65535;
 const BYTES: usize = 10;
+pub const LONGEST_HEADER: usize = 20;
 
 /// The first ten bytes of a virtio-net header, in their order. One that was `checked` has no bits beyond those named here,
 /// and `headers` is a true length: the driver's own `hdr_len` is never used.
@@ -34,6 +35,14 @@ pub struct Header {
     pub offset: u16,
     /// Whether datagrams that are to be cut are IPv6's: their `gso_type` does not say.
     six: bool,
+}
+
+/// The fields after `num_buffers` that say how a received frame was hashed: zeros where it was not (§5.1.6.4.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub value: u32,
+    /// VIRTIO_NET_HASH_REPORT_*.
+    pub kind: u16,
 }
 
 /// Which offloads hold for a function: feature bits CSUM, GUEST_CSUM, GUEST_TSO4/6, GUEST_ECN, GUEST_USO4/6, HOST_TSO4/6,
@@ -95,6 +104,15 @@ impl Header {
         for (at, word) in words {
             bytes[at..at + 2].copy_from_slice(&word.to_le_bytes());
         }
+        bytes
+    }
+
+    /// The longest header there is, with a hash (§5.1.6).
+    pub fn reported(&self, count: u16, report: Report) -> [u8; LONGEST_HEADER] {
+        let mut bytes = [0; LONGEST_HEADER];
+        bytes[..12].copy_from_slice(&self.bytes(count));
+        bytes[12..16].copy_from_slice(&report.value.to_le_bytes());
+        bytes[16..18].copy_from_slice(&report.kind.to_le_bytes());
         bytes
     }
 

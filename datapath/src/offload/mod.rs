@@ -9,4 +9,4 @@ mod layout;
 mod tests;
 
 pub use finish::finish;
-pub use header::{Header, Offloads, TUN_CSUM, TUN_USO};
+pub use header::{Header, LONGEST_HEADER, Offloads, Report, TUN_CSUM, TUN_USO};

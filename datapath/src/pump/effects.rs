@@ -5,7 +5,7 @@ use super::requests::Purpose;
 use super::world::World;
 use crate::control::messages::{self, AnyEffect};
 use crate::offload::Offloads;
-use crate::worker::orders::{Filter, FunctionId, Order, QueueSetup, Role};
+use crate::worker::orders::{Filter, FunctionId, Hash, Order, QueueSetup, Role};
 
 impl Function {
     /// In order. An effect that makes no sense is a mistake of the controller's: it is logged and left out.
@@ -80,6 +80,7 @@ pub fn order(function: FunctionId, effect: AnyEffect) -> Result<Order, String> {
         }
         AnyEffect::SetFilter(set) => Order::SetFilter { function, filter: filter(set)? },
         AnyEffect::SetPairs(set) => Order::SetPairs { function, pairs: number(set.pairs)? },
+        AnyEffect::SetHash(set) => Order::SetHash { function, hash: hash(set)? },
         AnyEffect::SetLink(set) => Order::SetLink { function, up: set.up },
         AnyEffect::SetFabric(set) => Order::SetFabric { function, on: set.on },
         AnyEffect::SetFrameLimit(set) => Order::SetFrameLimit { function, octets: number(set.octets)? },
@@ -123,6 +124,19 @@ fn filter(set: messages::SetFilter) -> Result<Filter, String> {
         no_broadcast: set.no_broadcast,
         addresses: set.addresses.iter().map(|bytes| address(bytes)).collect::<Result<_, _>>()?,
         vlans: set.vlans.map(|bytes| bitmap(&bytes)).transpose()?,
+    })
+}
+
+fn hash(set: messages::SetHash) -> Result<Hash, String> {
+    if set.steer && !set.table.len().is_power_of_two() {
+        return Err(format!("a table of {} queues cannot be masked", set.table.len()));
+    }
+    Ok(Hash {
+        steer: set.steer,
+        types: number(set.types)?,
+        key: set.key.into_vec(),
+        table: set.table.into_iter().map(number).collect::<Result<_, _>>()?,
+        unclassified: number(set.unclassified)?,
     })
 }
 

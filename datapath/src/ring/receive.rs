@@ -5,13 +5,11 @@ use super::batch::{Batch, Payload, pour};
 use super::fault::{Breach, Fault};
 use super::layout::Ring;
 use crate::memory::{Sink, Source, Table};
-use crate::offload::Header;
+use crate::offload::{Header, LONGEST_HEADER, Report};
 use crate::worker::orders::QueueSetup;
 
-/// Longest header: struct virtio_net_hdr_v1.
-const HEADER: usize = 12;
-/// That of a frame with nothing left undone, in one buffer (§5.1.6.4).
-const PLAIN: [u8; HEADER] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+/// The header of a frame with nothing left undone, in one buffer (§5.1.6.4).
+const PLAIN: [u8; LONGEST_HEADER] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Buffers of 1526 bytes, the least that a driver of mergeable ones should post (§5.1.6.3.1), that hold the longest frame.
 const BUFFERS_OF_LONGEST: usize = 43;
 /// How often a driver that posts nothing more is waited for.
@@ -41,7 +39,7 @@ impl Receive {
         let ring = Ring::new(setup, table)?;
         Ok(Receive {
             ring,
-            header: setup.header.min(HEADER),
+            header: setup.header.min(LONGEST_HEADER),
             mergeable: setup.mergeable,
             vector: setup.vector,
             fullest: 0,
@@ -93,6 +91,7 @@ impl Receive {
         room: &mut Room<'m>,
         frame: &Payload<'_, '_>,
         header: &Header,
+        report: Report,
     ) -> bool {
         if room.free() == 0 {
             self.reserve(table, 1, room);
@@ -101,10 +100,10 @@ impl Receive {
         let need = self.header + frame.len;
         if let ([place, ..], Some(source)) = (room.batch.pieces(chain), frame.single()) {
             if place.len() >= need {
-                if header.plain() {
+                if header.plain() && report.kind == 0 {
                     place.copy_from(Source::from(&PLAIN[..self.header]));
                 } else {
-                    place.copy_from(Source::from(&header.bytes(1)[..self.header]));
+                    place.copy_from(Source::from(&header.reported(1, report)[..self.header]));
                 }
                 place.after(self.header).copy_from(source);
                 room.batch.chains[room.taken].written = need as u32;
@@ -112,7 +111,7 @@ impl Receive {
                 return true;
             }
         }
-        self.fill_scattered(table, room, frame, header)
+        self.fill_scattered(table, room, frame, header, report)
     }
 
     /// The way for frames or buffers in pieces, and for frames that take several buffers.
@@ -123,10 +122,11 @@ impl Receive {
         room: &mut Room<'m>,
         frame: &Payload<'_, '_>,
         header: &Header,
+        report: Report,
     ) -> bool {
         let need = self.header + frame.len;
         let Some(count) = self.enough(table, room, need) else { return false };
-        let header = header.bytes(count as u16);
+        let header = header.reported(count as u16, report);
         let from = std::iter::once(Source::from(&header[..self.header])).chain(frame.pieces());
         pour(from, room.pieces(count));
         self.take(room, count, need);
@@ -166,8 +166,8 @@ impl Receive {
     }
 
     /// Writes the header of a frame that lies in the next `count` buffers already.
-    pub fn write_header(&self, room: &Room<'_>, count: usize, header: &Header) {
-        let header = header.bytes(count as u16);
+    pub fn write_header(&self, room: &Room<'_>, count: usize, header: &Header, report: Report) {
+        let header = header.reported(count as u16, report);
         pour([Source::from(&header[..self.header])], room.pieces(count));
     }
 

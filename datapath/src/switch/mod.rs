@@ -6,11 +6,13 @@ mod flow;
 mod frame;
 mod learning;
 mod loss;
+mod steering;
+mod toeplitz;
 
 pub use filter::Rules;
-pub use flow::Steering;
 pub use frame::{Frame, Station};
 #[cfg(test)]
 pub use learning::AGEING;
 pub use learning::Learning;
 pub use loss::{Loss, Tally};
+pub use steering::Steering;

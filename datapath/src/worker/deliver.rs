@@ -8,8 +8,8 @@ use super::forward::Frames;
 use super::function::{Function, Queue, Slot, conclude};
 use crate::counters::Function as Counter;
 use crate::memory::Table;
-use crate::offload::{Header, Offloads, finish};
-use crate::ring::{Payload, Receive, Room};
+use crate::offload::{Header, Report, finish};
+use crate::ring::{BATCH, Payload, Receive, Room};
 use crate::switch::{Frame, Loss, Tally};
 
 /// Delivers the frames of `group` (bits) that the port and its filter let pass; the others are counted, each once. The
@@ -25,20 +25,30 @@ pub fn deliver(to: &mut Function, frames: &Frames<'_, '_>, group: u64, scratch: 
         return 0;
     }
     let passed = pass(to, frames, group);
-    if to.pairs <= 1 {
-        return fill(to, 0, frames, passed, scratch);
+    if to.pairs <= 1 && !to.steering.hashes() {
+        return fill(to, 0, frames, passed, &[const { Report { value: 0, kind: 0 } }; BATCH], scratch);
     }
+    let (queues, reports) = steered(to, frames, passed);
     let mut left = passed;
     let mut delivered = 0;
     while left != 0 {
-        let pair = |place: usize| frames[place].as_ref().map_or(0, |frame| to.steering.choose(frame, to.pairs));
-        let first = pair(left.trailing_zeros() as usize);
-        let same = bits(left).filter(|place| pair(*place) == first).fold(0, |same, place| same | 1 << place);
+        let queue = queues[left.trailing_zeros() as usize];
+        let same = bits(left).filter(|place| queues[*place] == queue).fold(0, |same, place| same | 1 << place);
         left &= !same;
-        let queue = if to.running(2 * first).is_some() { 2 * first } else { 0 };
-        delivered |= fill(to, queue, frames, same, scratch);
+        delivered |= fill(to, queue, frames, same, &reports, scratch);
     }
     delivered
+}
+
+/// The receive queue of each frame, and its hash.
+fn steered(to: &Function, frames: &Frames<'_, '_>, group: u64) -> ([u16; BATCH], [Report; BATCH]) {
+    let (mut queues, mut reports) = ([0; BATCH], [Report::default(); BATCH]);
+    for place in bits(group) {
+        let Some(frame) = &frames[place] else { continue };
+        reports[place] = to.steering.report(frame);
+        queues[place] = 2 * to.in_place_of(to.steering.choose(frame, reports[place], to.pairs));
+    }
+    (queues, reports)
 }
 
 /// The frames that limit and filter let pass.
@@ -57,7 +67,14 @@ fn pass(to: &Function, frames: &Frames<'_, '_>, group: u64) -> u64 {
 }
 
 #[inline]
-fn fill(to: &mut Function, queue: u16, frames: &Frames<'_, '_>, group: u64, scratch: &mut Scratch) -> u64 {
+fn fill(
+    to: &mut Function,
+    queue: u16,
+    frames: &Frames<'_, '_>,
+    group: u64,
+    reports: &[Report; BATCH],
+    scratch: &mut Scratch,
+) -> u64 {
     let Function { id, lines, counters, memory, queues, offloads, .. } = to;
     let Some(Slot::Running(Queue::Receive(ring))) = queues.get_mut(usize::from(queue)) else {
         Loss::NotReady.count(counters, u64::from(group.count_ones()));
@@ -69,10 +86,15 @@ fn fill(to: &mut Function, queue: u16, frames: &Frames<'_, '_>, group: u64, scra
     let (mut delivered, mut contradicted) = (0, 0);
     for place in bits(group) {
         let Some(frame) = &frames[place] else { continue };
+        let report = reports[place];
         let whole = if frame.header.plain() {
-            put(ring, memory, &mut room, &frame.payload, &Header::default(), &mut tally)
+            put(ring, memory, &mut room, &frame.payload, &Header::default(), report, &mut tally)
         } else {
-            let outcome = left_undone(ring, memory, &mut room, frame, *offloads, &mut scratch.unfinished, &mut tally);
+            let outcome = match offloads.taken(frame.header) {
+                Some(header) if put(ring, memory, &mut room, &frame.payload, &header, report, &mut tally) => Ok(()),
+                Some(_) => Err(Loss::NoBuffer),
+                None => unfinished(ring, memory, &mut room, frame, report, &mut scratch.unfinished, &mut tally),
+            };
             contradicted |= u64::from(outcome == Err(Loss::BadHeader)) << place;
             outcome.is_ok()
         };
@@ -97,34 +119,29 @@ fn put<'m>(
     room: &mut Room<'m>,
     payload: &Payload<'_, '_>,
     header: &Header,
+    report: Report,
     tally: &mut Tally,
 ) -> bool {
-    let filled = ring.fill(memory, room, payload, header);
+    let filled = ring.fill(memory, room, payload, header, report);
     if filled {
         tally.add(payload.len);
     }
     filled
 }
 
-/// A frame goes as it is to a receiver who can take it so.
+/// A frame that its receiver cannot take as it is, is finished in a copy.
 #[inline(never)]
-fn left_undone<'m>(
+fn unfinished<'m>(
     ring: &mut Receive,
     memory: &'m Table,
     room: &mut Room<'m>,
     frame: &Frame<'_, '_>,
-    offloads: Offloads,
+    report: Report,
     copy: &mut [u8],
     tally: &mut Tally,
 ) -> Result<(), Loss> {
-    match offloads.taken(frame.header) {
-        Some(header) if put(ring, memory, room, &frame.payload, &header, tally) => Ok(()),
-        Some(_) => Err(Loss::NoBuffer),
-        None => {
-            let n = frame.payload.read(copy);
-            finished(ring, memory, room, &mut copy[..n], &frame.header, tally)
-        }
-    }
+    let n = frame.payload.read(copy);
+    finished(ring, memory, room, &mut copy[..n], &frame.header, report, tally)
 }
 
 /// Finishes a frame for a receiver who cannot. Each segment counts as a frame of its queue; the frame is delivered when all
@@ -136,9 +153,10 @@ pub fn finished<'m>(
     room: &mut Room<'m>,
     copy: &mut [u8],
     header: &Header,
+    report: Report,
     tally: &mut Tally,
 ) -> Result<(), Loss> {
-    match finish(header, copy, |payload| put(ring, memory, room, payload, &Header::default(), tally)) {
+    match finish(header, copy, |payload| put(ring, memory, room, payload, &Header::default(), report, tally)) {
         Some(true) => Ok(()),
         Some(false) => Err(Loss::NoBuffer),
         None => Err(Loss::BadHeader),

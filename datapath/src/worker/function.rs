@@ -119,9 +119,23 @@ impl Function {
         }
     }
 
-    /// Whether a driver is there to receive.
+    /// Whether a driver is there to receive, on any queue.
     pub fn ready(&self) -> bool {
-        self.disabled & 1 == 0 && matches!(self.queues.first(), Some(Slot::Running(Queue::Receive(_))))
+        (0..self.pairs).any(|pair| self.receives(pair))
+    }
+
+    fn receives(&self, pair: u16) -> bool {
+        self.disabled >> (2 * pair) & 1 == 0
+            && matches!(self.queues.get(usize::from(2 * pair)), Some(Slot::Running(Queue::Receive(_))))
+    }
+
+    /// The pair itself if its receive queue runs, or else another that does (§5.1.6.5.6.2). A driver's own table is taken at
+    /// its word: frames for a queue that is being reset are lost (§5.1.6.5.7.2).
+    pub fn in_place_of(&self, pair: u16) -> u16 {
+        if self.receives(pair) || self.steering.scales() {
+            return pair;
+        }
+        (0..self.pairs).find(|other| self.receives(*other)).unwrap_or(pair)
     }
 
     /// Whether the ring of the first receive queue is out of reach for a moment.

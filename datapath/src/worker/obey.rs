@@ -54,6 +54,7 @@ impl Engine {
             Order::SetPairs { function, pairs } => {
                 self.change(function, |port| port.pairs = pairs.clamp(1, MOST_PAIRS))
             }
+            Order::SetHash { function, hash } => self.change(function, |port| port.steering.set(&hash)),
             Order::SetLink { function, up } => {
                 self.change(function, |port| port.link = up);
                 self.settle(function);

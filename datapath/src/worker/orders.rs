@@ -56,6 +56,17 @@ pub struct Filter {
     pub vlans: Option<Box<[u8; 512]>>,
 }
 
+/// How hashes are made, and whether frames go by them: see the effect of that name. Its numbers have been checked.
+#[derive(Clone, Debug, Default)]
+pub struct Hash {
+    pub steer: bool,
+    pub types: u32,
+    pub key: Vec<u8>,
+    /// Receive queues, as pairs; a power of two of them while `steer`.
+    pub table: Box<[u16]>,
+    pub unclassified: u16,
+}
+
 pub enum Order {
     AddFunction {
         function: FunctionId,
@@ -121,6 +132,10 @@ pub enum Order {
     SetPairs {
         function: FunctionId,
         pairs: u16,
+    },
+    SetHash {
+        function: FunctionId,
+        hash: Hash,
     },
     SetLink {
         function: FunctionId,

@@ -7,10 +7,10 @@ use super::fabric::Scratch;
 use super::function::{Function, Queue, Slot, conclude};
 use crate::counters::{Function as Counter, FunctionCounters};
 use crate::memory::{Sink, Source, Table};
-use crate::offload::{Header, Offloads};
+use crate::offload::{Header, Offloads, Report};
 use crate::port::{Outcome, Tap};
 use crate::ring::{BATCH, Breach, Fault, Payload, Receive, Room, pour};
-use crate::switch::{Frame, Loss, Rules, Tally};
+use crate::switch::{Frame, Loss, Rules, Steering, Tally};
 
 /// What is to be done about the tap next.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ fn drain(to: &mut Function, loss: Loss, scratch: &mut Scratch) -> Next {
 
 /// One receive queue: the kernel copies each frame into the driver's buffers.
 fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
-    let Function { counters, lines, memory, queues, tap, rules, frame_limit, offloads, .. } = to;
+    let Function { counters, lines, memory, queues, tap, rules, steering, frame_limit, offloads, .. } = to;
     let (Some(tap), Some(Slot::Running(Queue::Receive(ring)))) = (tap, queues.first_mut()) else {
         return Ok(Next::Quiet);
     };
@@ -62,6 +62,7 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
         counters,
         memory,
         rules,
+        steering,
         offloads: *offloads,
         limit: *frame_limit,
         tap,
@@ -112,6 +113,7 @@ struct Reader<'a> {
     counters: &'a FunctionCounters,
     memory: &'a Table,
     rules: &'a Rules,
+    steering: &'a Steering,
     offloads: Offloads,
     limit: usize,
     tap: &'a mut Tap,
@@ -135,38 +137,54 @@ impl<'m> Reader<'m> {
         };
         arrived(self.counters, 1, len as u64);
         let rest = &self.rest[..len - placed];
-        let header = match self.admitted(room, ring.header(), header, len, rest) {
-            Ok(header) => header,
+        let (header, report) = match self.admitted(room, ring.header(), header, len, rest) {
+            Ok(admitted) => admitted,
             Err(loss) => return Read::Lost(loss),
         };
-        let Some(header) = self.offloads.taken(header) else { return self.finish(ring, room, header, len, placed) };
+        let Some(header) = self.offloads.taken(header) else {
+            return self.finish(ring, room, (header, report), len, placed);
+        };
         let Some(count) = ring.enough(self.memory, room, ring.header() + len) else {
             return Read::Lost(Loss::NoBuffer);
         };
         pour([Source::from(rest)], beyond(room.pieces(count), ring.header() + placed));
-        ring.write_header(room, count, &header);
+        ring.write_header(room, count, &header, report);
         ring.take(room, count, ring.header() + len);
         self.tally.add(len);
         Read::Delivered
     }
 
     /// The kernel left undone what the driver cannot take: it could when the kernel put the frame into its queue.
-    fn finish(&mut self, ring: &mut Receive, room: &mut Room<'m>, header: Header, len: usize, placed: usize) -> Read {
+    fn finish(
+        &mut self,
+        ring: &mut Receive,
+        room: &mut Room<'m>,
+        (header, report): (Header, Report),
+        len: usize,
+        placed: usize,
+    ) -> Read {
         let rest = Source::from(&self.rest[..len - placed]);
         let begin = beyond(room.pieces(1), ring.header()).map(|sink| sink.source());
         let copy = &mut self.unfinished[..len];
         let n = pour(begin, [Sink::from(&mut copy[..placed])]);
         pour([rest], [Sink::from(&mut copy[n..])]);
-        match finished(ring, self.memory, room, copy, &header, &mut self.tally) {
+        match finished(ring, self.memory, room, copy, &header, report, &mut self.tally) {
             Ok(()) => Read::Delivered,
             Err(loss) => Read::Lost(loss),
         }
     }
 
     /// Looks at the frame where it lies: the buffer is not the driver's until it is put on the used ring.
-    fn admitted(&self, room: &Room<'m>, skip: usize, header: Header, len: usize, rest: &[u8]) -> Result<Header, Loss> {
+    fn admitted(
+        &self,
+        room: &Room<'m>,
+        skip: usize,
+        header: Header,
+        len: usize,
+        rest: &[u8],
+    ) -> Result<(Header, Report), Loss> {
         let mut bytes = [0; 256];
-        let looked_at = len.min(if header.plain() { 64 } else { bytes.len() });
+        let looked_at = len.min(if header.plain() && !self.steering.hashes() { 64 } else { bytes.len() });
         let placed = beyond(room.pieces(1), skip).map(|sink| sink.source());
         let n = pour(placed.chain([Source::from(rest)]), [Sink::from(&mut bytes[..looked_at])]);
         let pieces = [Source::from(&bytes[..n])];
@@ -174,7 +192,7 @@ impl<'m> Reader<'m> {
         match self.rules.refusal(&frame) {
             _ if frame.longest() > self.limit => Err(Loss::TooLong),
             Some(loss) => Err(loss),
-            None => Ok(frame.header),
+            None => Ok((frame.header, self.steering.report(&frame))),
         }
     }
 }

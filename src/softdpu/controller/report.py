@@ -7,6 +7,7 @@ from softdpu.controller.devices import Device
 from softdpu.controller.identity import mac_text
 from softdpu.controller.root import Root
 from softdpu.datapath.client import DatapathLink
+from softdpu.net.config import hashing
 from softdpu.net.features import IMPLEMENTED, pairs
 from softdpu.spec.features import name_of
 
@@ -105,14 +106,15 @@ def enabled(subject: Device) -> list[int]:
 
 def _net(subject: Device) -> dict[str, Any]:
     function = subject.function
+    key_size, _, hash_types = hashing(function.device_features)
     return {
         "mac": mac_text(function.state.net.mac).upper(),
         "link_status": str(int(function.state.config.link_up)),
         "max_queue_pairs": str(pairs(function.state.config)),
         "mtu": str(function.state.config.mtu),
         "speed": str(function.state.config.speed),
-        "rss_max_key_size": "0",
-        "supported_hash_types": "0x0",
+        "rss_max_key_size": str(key_size),
+        "supported_hash_types": hex(hash_types),
         "ctrl_mac": mac_text(function.state.net.mac).upper(),
         "ctrl_mq": str(function.state.net.pairs),
     }

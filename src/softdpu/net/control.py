@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
+from softdpu.net.commanded import Commanded, Done, Handler
 from softdpu.net.filters import addresses, with_vlan
-from softdpu.net.state import FilterState, NetState
+from softdpu.net.state import FilterState
+from softdpu.net.steering import multiqueue
 from softdpu.spec import virtio_net as n
-from softdpu.virtio.effects import SetPairs
-from softdpu.virtio.outcome import NOTHING, Effects, effects
-
-
-class Commanded(Protocol):
-    """What the commands act on."""
-
-    net: NetState
-    max_pairs: int
-
-    def has(self, bit: int) -> bool:
-        """Whether a feature is in force."""
-
-    def has_all(self, features: int) -> bool:
-        """Whether all of a word of features are in force."""
-
-    def filter_effects(self) -> Effects:
-        """The filter, as it is now."""
-
-    def offload_effects(self) -> Effects:
-        """The offloads, as they are now."""
-
-
-Done = Effects | None  # None: malformed, ERR
-Handler = Callable[[Commanded, int, bytes], Done]
+from softdpu.virtio.outcome import NOTHING, Effects
 
 
 def execute(device: Commanded, data: bytes) -> tuple[bytes, Effects]:
@@ -114,15 +89,6 @@ def _announce(device: Commanded, _command: int, data: bytes) -> Done:
     return NOTHING
 
 
-def _multiqueue(device: Commanded, _command: int, data: bytes) -> Done:
-    """§5.1.6.5.6: a number of pairs, 1 to max_virtqueue_pairs."""
-    number = int.from_bytes(data, "little")
-    if len(data) != 2 or not 1 <= number <= device.max_pairs:
-        return None
-    device.net.pairs = number
-    return effects(SetPairs(number))
-
-
 def _offloads(device: Commanded, _command: int, data: bytes) -> Done:
     """§5.1.6.5.7: 64 bits, each a feature that was negotiated."""
     asked = int.from_bytes(data, "little")
@@ -137,6 +103,6 @@ HANDLERS: dict[int, Handler] = {
     n.CTRL_MAC: _mac,
     n.CTRL_VLAN: _vlan,
     n.CTRL_ANNOUNCE: _announce,
-    n.CTRL_MQ: _multiqueue,
+    n.CTRL_MQ: multiqueue,
     n.CTRL_GUEST_OFFLOADS: _offloads,
 }

@@ -37,6 +37,8 @@ DEFAULT = f.mask_of(
     f.NET_GUEST_USO4,
     f.NET_GUEST_USO6,
     f.NET_HOST_USO,
+    f.NET_HASH_REPORT,
+    f.NET_RSS,
     f.NET_SPEED_DUPLEX,
 )
 # Off unless asked for, as in QEMU: a guest behind an IOMMU needs it, a legacy driver can do nothing with it.
@@ -45,7 +47,12 @@ ON_REQUEST = f.mask_of(f.ACCESS_PLATFORM)
 PACKED = f.mask_of(f.RING_PACKED)
 IMPLEMENTED = DEFAULT | ON_REQUEST | PACKED
 
-_CONTROLLED = f.mask_of(*(bit for bit, feature in f.FEATURES.items() if f.NET_CTRL_VQ in feature.requires))
+# Hashes are reported as a command says, so their bit is of no use without it (§5.1.4.1).
+_CONTROLLED = f.mask_of(
+    f.NET_CTRL_VQ,
+    f.NET_HASH_REPORT,
+    *(bit for bit, feature in f.FEATURES.items() if f.NET_CTRL_VQ in feature.requires),
+)
 
 
 def pairs(config: FunctionConfig) -> int:
@@ -67,11 +74,11 @@ def withheld(config: FunctionConfig) -> dict[int, str]:
             reasons[bit] = "not offered: a legacy device has only bits 0 to 31"
         elif config.layout == "modern" and feature.view is f.View.LEGACY:
             reasons[bit] = "not offered: it means something to legacy drivers only"
-        elif not has_control(config) and (bit == f.NET_CTRL_VQ or _CONTROLLED >> bit & 1):
+        elif not has_control(config) and _CONTROLLED >> bit & 1:
             reasons[bit] = f"not offered: {config.queues} virtqueues leave none for control; 3 or more do"
         elif bit == f.NET_MRG_RXBUF and not config.mrg_rxbuf:
             reasons[bit] = "not offered: mrg_rxbuf is 0 in virtnet.conf"
-        elif bit == f.NET_MQ and pairs(config) < 2:
+        elif bit in (f.NET_MQ, f.NET_RSS) and pairs(config) < 2:
             reasons[bit] = "not offered: there is one queue pair; 5 or more virtqueues make several"
         elif bit == f.RING_PACKED and not config.packed_vq and not config.features >> bit & 1:
             reasons[bit] = f"not offered: packed_vq is 0 in virtnet.conf, and features without {1 << bit:#x}"

@@ -7,10 +7,11 @@ from softdpu.net.config import config_bytes, patched_mac
 from softdpu.net.features import has_control, offered, pairs
 from softdpu.net.filters import set_filter
 from softdpu.net.state import FunctionConfig, FunctionState, NetState
+from softdpu.net.steering import steering
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.virtio.device import VirtioDevice
-from softdpu.virtio.effects import Role, SetFrameLimit, SetLink, SetOffloads, SetPairs, StartQueue
+from softdpu.virtio.effects import Role, SetFrameLimit, SetLink, SetOffloads, StartQueue
 from softdpu.virtio.negotiation import sound
 from softdpu.virtio.outcome import NOTHING, Effects, effects
 from softdpu.virtio.state import QueueState
@@ -58,8 +59,9 @@ class NetworkDevice:
 
     @property
     def _active_pairs(self) -> int:
-        """N of §5.1.2: without MQ there is one pair, and the control queue has the index 2."""
-        return self.max_pairs if self._offered & self._state.virtio.driver_features & 1 << f.NET_MQ else 1
+        """N of §5.1.2: without MQ and RSS there is one pair, and the control queue has the index 2."""
+        several = f.mask_of(f.NET_MQ, f.NET_RSS)
+        return self.max_pairs if self._offered & self._state.virtio.driver_features & several else 1
 
     def queue_exists(self, index: int) -> bool:
         """Whether the driver may use a queue, with the features it has accepted."""
@@ -75,7 +77,6 @@ class NetworkDevice:
         """How a queue is to be served, from the features in force."""
         features = self.virtio.features
         mergeable = bool(features >> f.NET_MRG_RXBUF & 1)
-        short = self._state.virtio.mode == "legacy" and not mergeable
         return StartQueue(
             queue=index,
             role=self.role(index),
@@ -83,7 +84,7 @@ class NetworkDevice:
             descriptor=queue.descriptor,
             driver=queue.driver,
             device=queue.device,
-            header=n.LEGACY_HEADER if short else n.HEADER,
+            header=self._header,
             mergeable=mergeable,
             event_index=bool(features >> f.EVENT_IDX & 1),
             indirect=bool(features >> f.INDIRECT_DESC & 1),
@@ -92,6 +93,14 @@ class NetworkDevice:
             packed=bool(features >> f.RING_PACKED & 1),
             in_order=bool(features >> f.IN_ORDER & 1),
         )
+
+    @property
+    def _header(self) -> int:
+        """Bytes of virtio_net_hdr, with the features in force (§5.1.6)."""
+        if self.has(f.NET_HASH_REPORT):
+            return n.HASH_HEADER
+        short = self._state.virtio.mode == "legacy" and not self.has(f.NET_MRG_RXBUF)
+        return n.LEGACY_HEADER if short else n.HEADER
 
     def settled(self) -> Effects:
         """VLANs are filtered from now on if the driver took that up, starting with none (§5.1.6.5.3).
@@ -106,7 +115,7 @@ class NetworkDevice:
         fresh = NetState(mac=self.config.mac)
         for field in NetState.__struct_fields__:
             setattr(self.net, field, getattr(fresh, field))
-        return self.filter_effects() + self.offload_effects()
+        return self.filter_effects() + self.offload_effects() + self.steering_effects()
 
     # ---- filters, offloads and commands
 
@@ -119,6 +128,10 @@ class NetworkDevice:
         features = self.virtio.features
         guest = n.GUEST_OFFLOADS if self.net.offloads is None else self.net.offloads
         return effects(SetOffloads(sound(features & (guest | n.HOST_OFFLOADS))))
+
+    def steering_effects(self) -> Effects:
+        """Which receive queue a frame goes to, as it is now."""
+        return steering(self.net)
 
     def command(self, queue: int, data: bytes, room: int) -> tuple[bytes, Effects]:
         """A chain of the control queue: its readable bytes, and how many can be written."""
@@ -133,7 +146,7 @@ class NetworkDevice:
     def read_config(self, offset: int, size: int) -> bytes:
         """Any bytes of the structure, zeros past its end."""
         self.virtio.config_read()
-        return config_bytes(self.config, self.net)[offset : offset + size].ljust(size, b"\0")
+        return config_bytes(self.config, self.net, self._offered)[offset : offset + size].ljust(size, b"\0")
 
     def write_config(self, offset: int, data: bytes) -> Effects:
         """A legacy driver without CTRL_MAC_ADDR sets its address here; nothing else can be written (§5.1.4.3).
@@ -158,4 +171,4 @@ class NetworkDevice:
     def port_effects(self) -> Effects:
         """All that the port of this function must know, driver or not."""
         port = self.link_effects() + self.limit_effects() + self.filter_effects() + self.offload_effects()
-        return port + effects(SetPairs(self.net.pairs))
+        return port + self.steering_effects()

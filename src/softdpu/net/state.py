@@ -42,6 +42,16 @@ class FilterState(msgspec.Struct, omit_defaults=True):
     vlans: bytes = b""  # 512 bytes, bit n = VLAN n passes; empty: none
 
 
+class HashState(msgspec.Struct, omit_defaults=True):
+    """Receive-side scaling and hash reports, as last commanded (virtio 1.3 §5.1.6.5.6.4, §5.1.6.5.7)."""
+
+    steer: bool = False  # by the table below; otherwise a flow follows the transmit queue that it last used
+    types: int = 0  # bits of HASH_TYPES
+    key: bytes = b""  # up to 40 bytes; what is missing is zero
+    table: tuple[int, ...] = ()  # receive queues, as pairs: a power of two of them, up to 128, while ``steer``
+    unclassified: int = 0  # the receive queue, as a pair, for frames without a hash
+
+
 class NetState(msgspec.Struct, omit_defaults=True):
     """The part of a network device."""
 
@@ -49,6 +59,7 @@ class NetState(msgspec.Struct, omit_defaults=True):
     announce: bool = False  # VIRTIO_NET_S_ANNOUNCE is set: the driver was asked to announce itself
     offloads: int | None = None  # feature bits of GUEST_OFFLOADS left on by the driver; None: all it has negotiated
     pairs: int = 1  # receive/transmit pairs in use
+    hash: HashState = msgspec.field(default_factory=HashState)
     filter: FilterState = msgspec.field(default_factory=FilterState)
 
 

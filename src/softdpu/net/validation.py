@@ -11,7 +11,7 @@ from softdpu.net.filters import TABLE
 from softdpu.net.mistakes import BadState, Mistake
 from softdpu.net.network import queue_count
 from softdpu.net.settings import check
-from softdpu.net.state import FilterState, FunctionConfig, FunctionState
+from softdpu.net.state import FilterState, FunctionConfig, FunctionState, HashState
 from softdpu.pci.image import image
 from softdpu.pci.msix import allowed
 from softdpu.pci.plan import plan
@@ -20,7 +20,7 @@ from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.spec.legacy import PAGE, rings
 from softdpu.spec.pci import CONFIG_BYTES
-from softdpu.spec.virtio_net import GUEST_OFFLOADS, MAC_BYTES, VLAN_BYTES
+from softdpu.spec.virtio_net import GUEST_OFFLOADS, HASH_TYPES, MAC_BYTES, RSS_KEY_BYTES, RSS_TABLE, VLAN_BYTES
 from softdpu.virtio import negotiation
 from softdpu.virtio.areas import ADDRESSES, area_fault, size_fault
 from softdpu.virtio.device import FAULT_LENGTH, FAULTS_KEPT
@@ -136,11 +136,12 @@ def _net(state: FunctionState) -> Iterator[Fault]:
     net, config = state.net, state.config
     if len(net.mac) != MAC_BYTES:
         yield "net.mac", f"has {len(net.mac)} bytes, not {MAC_BYTES}"
-    multiqueue = offered(config) & state.virtio.driver_features & 1 << f.NET_MQ
+    multiqueue = offered(config) & state.virtio.driver_features & f.mask_of(f.NET_MQ, f.NET_RSS)
     highest = pairs(config) if multiqueue else 1
     if not 1 <= net.pairs <= highest:
         yield "net.pairs", f"{net.pairs} is not between 1 and {highest}"
     yield from _offloads(state)
+    yield from _hash(net.hash, state.virtio.driver_features, highest)
 
 
 def _offloads(state: FunctionState) -> Iterator[Fault]:
@@ -151,6 +152,20 @@ def _offloads(state: FunctionState) -> Iterator[Fault]:
         yield "net.offloads", f"{offloads:#x}, but the driver has not accepted CTRL_GUEST_OFFLOADS"
     elif offloads < 0 or offloads & ~(GUEST_OFFLOADS & accepted):
         yield "net.offloads", f"{offloads:#x} has bits that are no offload or that the driver has not accepted"
+
+
+def _hash(state: HashState, accepted: int, pairs: int) -> Iterator[Fault]:
+    if state.types & ~HASH_TYPES or (state.types and not accepted & f.mask_of(f.NET_RSS, f.NET_HASH_REPORT)):
+        yield "net.hash.types", f"{state.types:#x} has bits that are no hash type or that no feature is accepted for"
+    if len(state.key) > RSS_KEY_BYTES:
+        yield "net.hash.key", f"has {len(state.key)} bytes, more than {RSS_KEY_BYTES}"
+    if state.steer and not accepted >> f.NET_RSS & 1:
+        yield "net.hash.steer", "cannot be: the driver has not accepted RSS"
+    size = len(state.table)
+    if bool(size) != state.steer or size > RSS_TABLE or size & size - 1:
+        yield "net.hash.table", f"has {size} entries, not a power of two up to {RSS_TABLE}, or none without steering"
+    if any(not 0 <= queue < pairs for queue in (*state.table, state.unclassified)):
+        yield "net.hash", f"names a receive queue beyond {pairs} pairs"
 
 
 def _filter(filters: FilterState) -> Iterator[Fault]:

@@ -194,7 +194,7 @@ def back_end(config: FunctionConfig, client: bool) -> BackEnd:
     return BackEnd(
         features=features(config),
         protocol_features=backend.PROTOCOL_FEATURES,
-        config=config_bytes(config, NetState(mac=config.mac)),
+        config=config_bytes(config, NetState(mac=config.mac), features(config)),
         queues=2 * pairs(config),
         queue_size=config.queue_size,
         client=client,

@@ -129,7 +129,8 @@ class NetDriver(abc.ABC):
         """Take what is offered and wanted; the features in force."""
         self.features = self.offered() & self.wanted
         self.accept(self.features)
-        self.control_queue = 2 * self.max_pairs if self.has(f.NET_MQ, f.NET_CTRL_VQ) else 2
+        several = self.has(f.NET_CTRL_VQ) and (self.has(f.NET_MQ) or self.has(f.NET_RSS))
+        self.control_queue = 2 * self.max_pairs if several else 2
         return self.features
 
     def has(self, *bits: int) -> bool:
@@ -174,7 +175,9 @@ class NetDriver(abc.ABC):
 
     @property
     def header(self) -> int:
-        """Bytes of virtio_net_hdr: 12 with num_buffers (§5.1.6.1), 10 without."""
+        """Bytes of virtio_net_hdr: 12 with num_buffers (§5.1.6.1), 10 without, 20 with a hash."""
+        if self.has(f.NET_HASH_REPORT):
+            return virtio_net.HASH_HEADER
         short = self.legacy and not self.has(f.NET_MRG_RXBUF)
         return virtio_net.LEGACY_HEADER if short else virtio_net.HEADER
 

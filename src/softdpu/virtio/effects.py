@@ -25,7 +25,7 @@ class StartQueue(Effect, frozen=True):
     descriptor: int
     driver: int  # available ring, or driver event suppression
     device: int  # used ring, or device event suppression
-    header: int  # bytes of virtio_net_hdr: 10 or 12
+    header: int  # bytes of virtio_net_hdr: 10, 12 or 20
     mergeable: bool  # VIRTIO_NET_F_MRG_RXBUF
     event_index: bool  # VIRTIO_F_EVENT_IDX
     indirect: bool  # VIRTIO_F_INDIRECT_DESC
@@ -94,6 +94,19 @@ class SetPairs(Effect, frozen=True):
     pairs: int
 
 
+class SetHash(Effect, frozen=True):
+    """Receive-side scaling when ``steer``, else automatic steering; queues with a header of 20 report the hash.
+
+    Receive queues are numbered as pairs. Virtio 1.3 §5.1.6.4.3, §5.1.6.5.7.
+    """
+
+    steer: bool
+    types: int  # enabled hash types
+    key: bytes  # up to 40 bytes; what is missing is zero
+    table: tuple[int, ...]  # a power of two of entries while ``steer``
+    unclassified: int
+
+
 class SetLink(Effect, frozen=True):
     """Whether the function's port passes frames."""
 
@@ -141,6 +154,7 @@ AnyEffect: TypeAlias = (
     | AcknowledgeIsr
     | SetFilter
     | SetPairs
+    | SetHash
     | SetLink
     | SetFabric
     | SetFrameLimit

@@ -10,6 +10,7 @@ mod memory;
 mod queues;
 mod receiving;
 mod representor;
+mod steering;
 mod thread;
 mod uplinks;
 

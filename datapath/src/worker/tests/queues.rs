@@ -4,7 +4,7 @@ use super::*;
 use crate::ring::testing::NO_NOTIFY;
 
 /// Receive queues 0 and 2, transmit queues 1 and 3; queue 0 is the port's own.
-fn two_pairs(rig: &mut Rig, representor: bool) -> (Port, Driver, Driver) {
+pub fn two_pairs(rig: &mut Rig, representor: bool) -> (Port, Driver, Driver) {
     let mut port = rig.port(0, representor);
     let (mut receive, transmit) = (port.guest.queue(2, Role::Receive, RING), port.guest.queue(3, Role::Transmit, RING));
     rig.start(0, &receive.setup);
@@ -19,7 +19,7 @@ fn two_pairs(rig: &mut Rig, representor: bool) -> (Port, Driver, Driver) {
 }
 
 /// A UDP datagram between two addresses and ports.
-fn datagram(to: [u8; 6], from: [u8; 6], address: [u8; 2], port: [u16; 2]) -> Vec<u8> {
+pub fn datagram(to: [u8; 6], from: [u8; 6], address: [u8; 2], port: [u16; 2]) -> Vec<u8> {
     let mut bytes = frame(to, from, 80);
     bytes[12..14].copy_from_slice(&[8, 0]);
     bytes[14..34]

@@ -1,0 +1,35 @@
+"""What the commands of the control virtqueue act on, and what one comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from softdpu.net.state import NetState
+from softdpu.virtio.outcome import Effects
+
+
+class Commanded(Protocol):
+    """A network device, as its commands see it."""
+
+    net: NetState
+    max_pairs: int
+
+    def has(self, bit: int) -> bool:
+        """Whether a feature is in force."""
+
+    def has_all(self, features: int) -> bool:
+        """Whether all of a word of features are in force."""
+
+    def filter_effects(self) -> Effects:
+        """The filter, as it is now."""
+
+    def offload_effects(self) -> Effects:
+        """The offloads, as they are now."""
+
+    def steering_effects(self) -> Effects:
+        """Which receive queue a frame goes to, as it is now."""
+
+
+Done = Effects | None  # None: malformed, ERR
+Handler = Callable[[Commanded, int, bytes], Done]
