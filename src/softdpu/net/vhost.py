@@ -15,7 +15,7 @@ from softdpu.net import backend
 from softdpu.net.backend import Agreement, BackEnd, Ring
 from softdpu.net.config import config_bytes
 from softdpu.net.device import QueueView
-from softdpu.net.features import DEFAULT, IMPLEMENTED, pairs, withheld
+from softdpu.net.features import DEFAULT, IMPLEMENTED, PACKED, pairs, withheld
 from softdpu.net.mistakes import BadState, DriverBound
 from softdpu.net.settings import check, check_mac, check_mtu, check_speed
 from softdpu.net.state import FunctionConfig, NetState
@@ -203,13 +203,15 @@ def back_end(config: FunctionConfig, client: bool) -> BackEnd:
 
 def features(config: FunctionConfig) -> int:
     """The virtio feature bits on offer to a front end."""
-    return (DEFAULT | config.features & IMPLEMENTED) & ~f.mask_of(*left_out(config))
+    return (DEFAULT | PACKED | config.features & IMPLEMENTED) & ~f.mask_of(*left_out(config))
 
 
 def left_out(config: FunctionConfig) -> dict[int, str]:
     """The bits that the device implements and a back end does not offer, each with the reason."""
     reasons = withheld(config)
     reasons.pop(f.NET_GUEST_ANNOUNCE, None)  # the control queue that it needs is the VMM's, and always there
+    if config.layout != "legacy":
+        reasons.pop(f.RING_PACKED, None)  # the VMM has a setting of its own for it
     return reasons | dict.fromkeys(f.bits_of(_OF_THE_VMM & IMPLEMENTED), "not offered: over vhost-user it is the VMM's")
 
 
