@@ -263,12 +263,16 @@ class Dpu:
 
     def counters(self, device: Plugged) -> dict[str, int]:
         """The device's counters by name; those of a queue as ``queue0_frames``."""
-        found: dict[str, int] = {}
+        return self.all_counters()[device.vuid]
+
+    def all_counters(self) -> dict[str, dict[str, int]]:
+        """The counters of each device, by its VUID."""
+        found: dict[str, dict[str, int]] = {}
         for line in self._api().text("/metrics").splitlines():
             if matched := METRIC.match(line):
                 name, queue, value = matched["name"], matched["queue"], float(matched["value"])
-                if matched["vuid"] == device.vuid:
-                    found[name if queue is None else f"queue{queue}_{name.removeprefix('queue_')}"] = int(value)
+                name = name if queue is None else f"queue{queue}_{name.removeprefix('queue_')}"
+                found.setdefault(matched["vuid"], {})[name] = int(value)
         return found
 
     def representor(self, device: Plugged) -> Representor:
