@@ -52,6 +52,9 @@ def test_packets_go_round(datapath: Datapath, options: dict[str, int]) -> None:
         driver.command("port start all")
         driver.command("start tx_first 1")
         see_packets(driver, max(packets(driver)) + 1000)
+        datapath.update(0)
+        assert datapath.agreements[0].features >> f.RING_PACKED & 1 == options.get("packed_vq", 0)
+        assert datapath.agreements[0].features >> f.IN_ORDER & 1 == options.get("in_order", 0)
     assert not [event for event in datapath.events if event.kind.endswith("fault")], datapath.log
 
 
