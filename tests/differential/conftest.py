@@ -8,6 +8,7 @@ import pytest
 
 from softdpu.lab.peers import Testpmd, vhost
 from tests.differential.exchange import Ports
+from tests.vhost.back_ends import Datapath
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,10 @@ def dpdk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     with Testpmd([vhost(number, path) for number, path in enumerate(ports)], descriptors=256) as peer:
         peer.command("start")
         yield ports
+
+
+@pytest.fixture(scope="session")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    """Two ports of the datapath; between two known addresses its switch does what testpmd does."""
+    with Datapath(tmp_path_factory.mktemp("ours")) as datapath:
+        yield datapath.serve(0), datapath.serve(1)

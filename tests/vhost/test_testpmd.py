@@ -7,7 +7,6 @@ import time
 import pytest
 
 from softdpu.lab.peers import Testpmd, install, virtio_user
-from softdpu.spec import features as f
 from tests.vhost.back_ends import Datapath
 
 KINDS: dict[str, dict[str, int]] = {
