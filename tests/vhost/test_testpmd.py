@@ -3,13 +3,15 @@
 import os
 import re
 import time
+from typing import Any
 
 import pytest
 
 from softdpu.lab.peers import Testpmd, install, virtio_user
+from softdpu.spec import features as f
 from tests.vhost.back_ends import Datapath
 
-KINDS: dict[str, dict[str, int]] = {
+KINDS: dict[str, dict[str, Any]] = {
     "split": {},
     "split without mergeable buffers": {"mrg_rxbuf": 0},
     "split in order": {"in_order": 1},
@@ -41,7 +43,7 @@ def see_packets(peer: Testpmd, beyond: int) -> None:
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
-def test_packets_go_round(datapath: Datapath, options: dict[str, int]) -> None:
+def test_packets_go_round(datapath: Datapath, options: dict[str, Any]) -> None:
     sockets = [datapath.serve(number, mrg_rxbuf=bool(options.get("mrg_rxbuf", 1))) for number in (0, 1)]
     with Testpmd([virtio_user(number, path, **options) for number, path in enumerate(sockets)]) as driver:
         driver.command("start tx_first 1")

@@ -44,7 +44,8 @@ class Link:
         """Send bytes as they are; descriptors go with the first of them. Raises Disconnected."""
         try:
             sent = socket.send_fds(self.socket, [data], list(fds)) if fds else 0
-            self.socket.sendall(data[sent:])
+            if rest := data[sent:]:  # a send of nothing is an error too, when the device has hung up already
+                self.socket.sendall(rest)
         except (BrokenPipeError, ConnectionResetError) as gone:
             raise Disconnected("the device closed the connection") from gone
 
