@@ -275,6 +275,18 @@ class Dpu:
                 found.setdefault(matched["vuid"], {})[name] = int(value)
         return found
 
+    def ledgers(self) -> dict[str, dict[str, int]]:
+        """The counters of every port by its name: each device, each uplink."""
+        ports: dict[str, dict[str, int]] = {}
+        for line in self._api().text("/metrics").splitlines():
+            if (matched := METRIC.match(line)) and not matched["queue"]:
+                ports.setdefault(matched["vuid"], {})[matched["name"]] = int(float(matched["value"]))
+        return ports
+
+    def uplinks(self) -> dict[str, dict[str, Any]]:
+        """The uplinks that are there, by name, as ``virtnet health`` shows them."""
+        return {uplink["name"]: uplink for uplink in self._api().get("/v1/health")["uplinks"]}
+
     def representor(self, device: Plugged) -> Representor:
         """The DPU's end of a device."""
         return Representor(self.netns, device.representor)

@@ -131,7 +131,7 @@ def test_brief_has_no_queue_info(link: DatapathLink) -> None:
 
 def test_stats_count_sizes_by_direction(link: DatapathLink) -> None:
     stats = report.stats(made(), link, [0, 1])
-    assert list(stats) == ["pf_id", "packet_counters", "queues-stats"]
+    assert list(stats) == ["pf_id", "packet_counters", "queues-stats", "drops"]
     assert stats["packet_counters"] == "Enabled"
     for queue, direction in zip(stats["queues-stats"], ("rx", "tx"), strict=True):
         keys = list(queue)

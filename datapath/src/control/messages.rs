@@ -202,6 +202,12 @@ pub struct SetOffloads {
     pub features: u64,
 }
 
+/// Which uplink serves the function, 0 for p0: of frames for outside, and of those from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetUplink {
+    pub uplink: u64,
+}
+
 /// The driver notified a queue by way of the controller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kick {
@@ -229,7 +235,15 @@ pub struct Attached {
     pub connected: bool,
 }
 
-/// All functions have been named; open requests follow.
+/// An uplink that the datapath already has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedUplink {
+    pub uplink: u64,
+    pub interface: String,
+    pub ifindex: u64,
+}
+
+/// All functions and uplinks have been named; open requests follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedAll {}
 
@@ -342,6 +356,40 @@ pub struct Answer {
     pub effects: Vec<AnyEffect>,
 }
 
+/// Have an uplink, in place of one that is there. Descriptor: a packet socket with PACKET_VNET_HDR, not blocking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinUplink {
+    pub ticket: u64,
+    pub uplink: u64,
+    pub interface: String,
+    pub ifindex: u64,
+    pub mtu: u64,
+    pub up: bool,
+}
+
+/// The interface of an uplink changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeUplink {
+    pub ticket: u64,
+    pub uplink: u64,
+    pub mtu: u64,
+    pub up: bool,
+}
+
+/// Have this uplink no more. One that is not there is no error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaveUplink {
+    pub ticket: u64,
+    pub uplink: u64,
+}
+
+/// How the built-in switch works. `flooding`: frames to unknown addresses go to guests that may want them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeSwitch {
+    pub ticket: u64,
+    pub flooding: bool,
+}
+
 /// End the datapath: every guest loses its devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shutdown {
@@ -367,6 +415,7 @@ pub enum AnyEffect {
     SetFrameLimit(SetFrameLimit),
     SetOffloads(SetOffloads),
     Kick(Kick),
+    SetUplink(SetUplink),
     SetDeviceConfig(SetDeviceConfig),
 }
 
@@ -388,6 +437,7 @@ pub enum FromDatapath {
     Event(Event),
     Done(Done),
     Negotiated(Negotiated),
+    AttachedUplink(AttachedUplink),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -399,4 +449,8 @@ pub enum FromController {
     Answer(Answer),
     Shutdown(Shutdown),
     Connect(Connect),
+    JoinUplink(JoinUplink),
+    ChangeUplink(ChangeUplink),
+    LeaveUplink(LeaveUplink),
+    ChangeSwitch(ChangeSwitch),
 }

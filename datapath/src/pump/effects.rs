@@ -83,6 +83,7 @@ pub fn order(function: FunctionId, effect: AnyEffect) -> Result<Order, String> {
         AnyEffect::SetHash(set) => Order::SetHash { function, hash: hash(set)? },
         AnyEffect::SetLink(set) => Order::SetLink { function, up: set.up },
         AnyEffect::SetFabric(set) => Order::SetFabric { function, on: set.on },
+        AnyEffect::SetUplink(set) => Order::Assign { function, uplink: number(set.uplink)? },
         AnyEffect::SetFrameLimit(set) => Order::SetFrameLimit { function, octets: number(set.octets)? },
         AnyEffect::SetOffloads(set) => Order::SetOffloads { function, offloads: Offloads(set.features) },
         other => return Err(format!("{other:?} is not for the worker")),

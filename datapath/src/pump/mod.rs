@@ -16,6 +16,7 @@ mod outside;
 pub mod poll;
 pub mod requests;
 pub mod stream;
+mod uplinks;
 mod version;
 mod wire;
 pub mod world;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use export::Export;
 use poll::{Flags, Token};
+use uplinks::Uplinks;
 use world::World;
 
 use crate::control::Control;
@@ -44,6 +46,7 @@ pub struct Pump {
     world: World,
     functions: BTreeMap<u32, Box<dyn Export>>,
     counters: Counters,
+    uplinks: Uplinks,
     /// Since when there is neither controller nor VMM.
     idle_since: Option<Instant>,
     ended: bool,
@@ -52,7 +55,14 @@ pub struct Pump {
 impl Pump {
     pub fn new(worker: WorkerHandle, notices: Notices, control: Control, counters: Counters) -> io::Result<Self> {
         let world = World::new(worker, notices, control)?;
-        Ok(Self { world, functions: BTreeMap::new(), counters, idle_since: None, ended: false })
+        Ok(Self {
+            world,
+            functions: BTreeMap::new(),
+            counters,
+            uplinks: Uplinks::default(),
+            idle_since: None,
+            ended: false,
+        })
     }
 
     /// Serves until the controller ends it or nobody is left.

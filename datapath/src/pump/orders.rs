@@ -13,6 +13,7 @@ use crate::control::messages::{
 };
 use crate::counters::FUNCTIONS;
 use crate::vhost;
+use crate::worker::orders::Order;
 
 /// Packets taken from the controller before the VMMs have their turn.
 const PACKETS_A_TURN: usize = 64;
@@ -38,6 +39,9 @@ impl Pump {
             if self.world.control.send(&FromDatapath::Attached(attached), None).is_err() {
                 log::error!("function {id}: its state is too long for the socket to the controller");
             }
+        }
+        for uplink in self.uplinks.attached() {
+            self.send(&FromDatapath::AttachedUplink(uplink), false);
         }
         self.send(&FromDatapath::AttachedAll(AttachedAll {}), false);
         self.functions.values_mut().for_each(|function| function.ask_again(&mut self.world));
@@ -95,6 +99,23 @@ impl Pump {
             FromController::Destroy(destroy) => {
                 let outcome = self.known(destroy.function).map(|id| self.destroy(id));
                 self.done(destroy.ticket, outcome);
+            }
+            FromController::JoinUplink(join) => {
+                let ticket = join.ticket;
+                let outcome = self.uplinks.join(join, fds, &self.counters, &self.world);
+                self.done(ticket, outcome);
+            }
+            FromController::ChangeUplink(change) => {
+                let outcome = self.uplinks.change(&change, &self.world);
+                self.done(change.ticket, outcome);
+            }
+            FromController::LeaveUplink(leave) => {
+                let outcome = self.uplinks.leave(leave.uplink, &self.world);
+                self.done(leave.ticket, outcome);
+            }
+            FromController::ChangeSwitch(change) => {
+                self.world.worker.send(Order::SetFlooding { on: change.flooding });
+                self.done(change.ticket, Ok(()));
             }
             FromController::Shutdown(shutdown) => {
                 log::info!("the controller ends the datapath");

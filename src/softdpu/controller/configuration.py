@@ -16,6 +16,7 @@ from softdpu.controller.errors import InvalidValue
 from softdpu.spelling import suggestion
 
 LARGEST_FILE = 1 << 20
+EXAMPLES = dict.fromkeys(SECTIONS, '{ "features": "0x230047082b" }') | {"uplinks": '{ "p0": "eth1" }'}
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -43,6 +44,8 @@ class Configuration(msgspec.Struct, frozen=True):
     lm_prov: Literal["", "kernel"] = ""
     static_pf: Series = Series()
     vf: Series = Series()
+    flooding: bool = True
+    uplinks: dict[int, str] = {}  # port number to interface
 
     @property
     def ib_devices(self) -> tuple[str, ...]:
@@ -137,7 +140,7 @@ class _Reader:
             elif isinstance(member.value.plain, dict):
                 yield from ((f"{key}.{inner}", found) for inner, found in member.value.plain.items())
             else:
-                self._wrong(key, member.line, f'{key} must be an object, such as {{ "features": "0x230047082b" }}.')
+                self._wrong(key, member.line, f"{key} must be an object, such as {EXAMPLES[key]}.")
 
     def _take(self, path: str, member: located_json.Member) -> None:
         if (key := KEYS.get(path)) is None:
@@ -241,7 +244,8 @@ def _configuration(good: dict[str, Any]) -> Configuration:
         good.get("static_pf.mac_base", good.get("mac_base")), good.get("static_pf.features", good.get("features"))
     )
     vf = Series(good.get("vf.mac_base"), good.get("vf.features"), good.get("vf.vfs_per_pf"))
-    return Configuration(**plain, static_pf=static_pf, vf=vf)
+    uplinks = {port: good[f"uplinks.p{port}"] for port in (0, 1) if f"uplinks.p{port}" in good}
+    return Configuration(**plain, static_pf=static_pf, vf=vf, uplinks=uplinks)
 
 
 def _plain(value: located_json.Value) -> Any:

@@ -1,5 +1,6 @@
 """The keys of virtnet.conf, once: the reader, its refusals and the reference page read this table."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -83,16 +84,31 @@ def _read_mac(value: Any) -> bytes:
     return parse_mac(":".join(parts))
 
 
+def _read_interface(value: Any) -> str:
+    name = _of(str, value)
+    if not INTERFACE_NAME.fullmatch(name):
+        raise ValueError
+    return str(name)
+
+
+# linux/netdevice.h dev_valid_name: no '/', ':' or white space
+INTERFACE_NAME = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")
 NAME = Kind('the name of an RDMA device in quotes, such as "mlx5_0"', _read_name)
 FLAG = Kind("0 or 1", _read_flag)
 PERCENT = Kind("a number in 0..100", _read_percent)
 COUNT = Kind("a number in 1..504", _read_count)
 PROVIDER = Kind('"kernel"', _read_provider)
 FEATURES = Kind('a number, or hexadecimal text such as "0x230047082b"', _read_features)
+INTERFACE = Kind('the name of a network interface in quotes, such as "eth1"', _read_interface)
 MAC = Kind('six hexadecimal bytes in quotes, such as "0C:C4:7A:FF:22:93"', _read_mac)
 
 NO_POOL = "a representor is made at once, so there is no pool"
 NO_VFS = "VFs are not made yet"
+FLOODING = (
+    "The built-in switch copies frames to unknown addresses to every guest that may want them; with 0 only to "
+    "representor and uplink. A key of softdpu alone."
+)
+UPLINK = "Interface by which the devices of port {} reach the network outside. A key of softdpu alone."
 MAC_MEANING = "MAC of the first {0}; {0} n has this plus n."
 
 TABLE = (
@@ -121,9 +137,12 @@ TABLE = (
         "VFs of each PF; at most VIRTIO_NET_EMULATION_NUM_VF.",
         inert=NO_VFS,
     ),
+    Key("flooding", FLAG, "1", FLOODING),
+    Key("uplinks.p0", INTERFACE, "none", UPLINK.format(0)),
+    Key("uplinks.p1", INTERFACE, "none", UPLINK.format(1)),
 )
 KEYS = {key.path: key for key in TABLE}
-SECTIONS = ("static_pf", "vf")
+SECTIONS = ("static_pf", "vf", "uplinks")
 
 
 def reference() -> str:

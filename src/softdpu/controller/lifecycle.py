@@ -21,7 +21,7 @@ from softdpu.fabric import representor as representors
 from softdpu.fabric.errors import FabricError
 from softdpu.net.device import Function
 from softdpu.net.state import FunctionConfig
-from softdpu.virtio.effects import SetFabric
+from softdpu.virtio.effects import SetFabric, SetUplink
 from softdpu.virtio.outcome import Effects
 
 log = logging.getLogger("softdpu.lifecycle")
@@ -54,6 +54,7 @@ class Lifecycle:
         self.root = root
         self.netns = netns
         self.devices: dict[int, Device] = {}
+        self.uplinks: dict[int, representors.Link] = {}  # by number, those that have joined
         self.link: DatapathLink | None = None
 
     @property
@@ -166,7 +167,7 @@ class Lifecycle:
             description=device.function.description,
             representor=True,
             state=device.sent_state(),
-            effects=device.function.start_effects().items,
+            effects=(*device.function.start_effects().items, SetUplink(device.record.port)),
         )
         try:
             await link.ask(create, descriptors)

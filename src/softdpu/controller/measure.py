@@ -17,8 +17,8 @@ def vfio_user_device(device: Device, root: Root) -> str:
     return json.dumps({"driver": "vfio-user-pci", "socket": {"type": "unix", "path": path}, "id": device.record.vuid})
 
 
-def families(devices: Sequence[Device], link: DatapathLink) -> tuple[Family, ...]:
-    """Every counter of every device, its state, and how many devices there are."""
+def families(devices: Sequence[Device], link: DatapathLink, uplinks: Sequence[int] = ()) -> tuple[Family, ...]:
+    """Every counter of every device, its state, and how many devices there are; those of uplinks, as vuid p0 and p1."""
     return (
         Family("softdpu_devices", "Devices of the DPU", "gauge", (), (Sample((), len(devices)),)),
         Family(
@@ -28,13 +28,14 @@ def families(devices: Sequence[Device], link: DatapathLink) -> tuple[Family, ...
             ("vuid",),
             tuple(Sample((d.name,), d.function.status) for d in devices),
         ),
-        *_function_families(devices, link),
+        *_function_families(devices, link, uplinks),
         *_queue_families(devices, link),
     )
 
 
-def _function_families(devices: Sequence[Device], link: DatapathLink) -> list[Family]:
+def _function_families(devices: Sequence[Device], link: DatapathLink, uplinks: Sequence[int]) -> list[Family]:
     rows = {d.name: link.function_counters(d.number) for d in devices}
+    rows |= {f"p{number}": link.uplink_counters(number) for number in uplinks}
     return [
         Family(
             f"softdpu_{counter}",

@@ -3,9 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from softdpu.controller.devices import Device
 from softdpu.controller.identity import mac_text
 from softdpu.controller.root import Root
+from softdpu.datapath import ledger
 from softdpu.datapath.client import DatapathLink
 from softdpu.net.config import hashing
 from softdpu.net.features import IMPLEMENTED, pairs
@@ -176,6 +179,11 @@ def drops(subject: Device, link: DatapathLink) -> dict[str, int]:
     }
 
 
+def ledger_of(subject: Device, link: DatapathLink | None) -> dict[str, Any]:
+    """Where the device's frames came from and what became of them; nothing while there is no datapath."""
+    return {} if link is None else msgspec.to_builtins(ledger.of_port(link.function_counters(subject.number)))
+
+
 def queue_info(subject: Device, link: DatapathLink, index: int) -> dict[str, str]:
     """One object of ``enabled-queues-info``: all strings."""
     queue = subject.function.queues[index]
@@ -221,6 +229,7 @@ def stats(subject: Device, link: DatapathLink, queues: Iterable[int]) -> dict[st
         **member,
         "packet_counters": "Enabled",
         "queues-stats": [queue_stats(link.queue_counters(subject.number, index), index) for index in queues],
+        "drops": drops(subject, link),
     }
 
 

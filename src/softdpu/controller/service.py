@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from softdpu import __version__
-from softdpu.controller import errors, measure, modify, report
+from softdpu.controller import errors, measure, modify, report, uplinks
 from softdpu.controller.changes import Changes
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
@@ -187,13 +187,19 @@ class Controller:
     async def health(self) -> Json:
         """The service and each device."""
         devices = [
-            {"vuid": d.name, "healthy": int(not d.function.faults), "faults": list(d.function.faults)}
+            {
+                "vuid": d.name,
+                "healthy": int(not d.function.faults),
+                "faults": list(d.function.faults),
+                "frames": report.ledger_of(d, self.life.link),
+            }
             for d in self.ordered()
         ]
         datapath = self.life.link
         return {
             "service": {"healthy": int(datapath is not None), "datapath_pid": datapath.pid if datapath else 0},
             "devices": devices,
+            "uplinks": uplinks.listing(self.life),
             "hotplug_devices_left": self.plugger.places_left,
             "hosts": await self.hosts_attached.listing(),
         }
@@ -264,4 +270,4 @@ class Controller:
 
     async def metrics(self) -> Sequence[Family]:
         """Counters of every device."""
-        return measure.families(self.ordered(), self.life.datapath)
+        return measure.families(self.ordered(), self.life.datapath, sorted(self.life.uplinks))

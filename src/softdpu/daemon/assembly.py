@@ -14,6 +14,7 @@ from softdpu.controller.plug import Plugger
 from softdpu.controller.recovery import Recovery
 from softdpu.controller.root import Root
 from softdpu.controller.service import Controller
+from softdpu.controller.uplinks import Uplinks
 from softdpu.datapath import process
 from softdpu.datapath.client import DatapathError, DatapathLink
 from softdpu.datapath.messages import Destroy, Shutdown
@@ -50,7 +51,8 @@ class Assembly:
         self.plugger = Plugger(self.life, self.hosts, self.limits, Recovery(root.recovery, self.configuration.recovery))
         self.controller = Controller(self.life, self.hosts, self.plugger, self.limits, leave, self.firmware.power_cycle)
         self.service: Service = self.controller
-        self.masters = Masters(netns, self._master_changed)
+        self.uplinks = Uplinks(self.life, self.configuration.uplinks, self.configuration.flooding)
+        self.masters = Masters(netns, self._master_changed, self._interfaces_touched)
         self.server: http.Server | None = None
         self.datapath_pid = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,6 +63,7 @@ class Assembly:
         taken_over = list(self.life.devices.values())
         await self.plugger.bring_up(self.configuration.static_pf.mac_base, self.configuration.static_pf.features or 0)
         await self.masters.start()
+        await self.uplinks.start()
         for device in taken_over:  # one may have left its bridge while no controller was there to see
             name = device.record.representor
             await self.life.set_fabric(name, on=not self.masters.enslaved(name))
@@ -104,6 +107,10 @@ class Assembly:
 
     def _master_changed(self, name: str, enslaved: bool) -> None:
         self._later(self.life.set_fabric(name, on=not enslaved))
+
+    def _interfaces_touched(self, names: set[str]) -> None:
+        if names & set(self.configuration.uplinks.values()):
+            self._later(self.uplinks.follow(*names))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -21,6 +21,9 @@ from softdpu.datapath.messages import (
     Answer,
     Attached,
     AttachedAll,
+    AttachedUplink,
+    ChangeSwitch,
+    ChangeUplink,
     Command,
     Connect,
     Create,
@@ -30,6 +33,8 @@ from softdpu.datapath.messages import (
     FromController,
     FromDatapath,
     Hello,
+    JoinUplink,
+    LeaveUplink,
     Negotiated,
     Shutdown,
     Update,
@@ -43,7 +48,7 @@ ATTACH_WITHIN = 10.0  # seconds until a datapath that says nothing counts as hun
 GONE = "the datapath has gone: it is started again; try once more in a second."
 log = logging.getLogger("softdpu.datapath")
 Request = Access | Command | Event
-Wish = Create | Update | Connect | Destroy | Shutdown
+Wish = Create | Update | Connect | Destroy | Shutdown | JoinUplink | ChangeUplink | LeaveUplink | ChangeSwitch
 
 
 class DatapathError(RuntimeError):
@@ -79,6 +84,7 @@ class DatapathLink:
         self._out: collections.deque[tuple[bytes, list[int]]] = collections.deque()
         self._counters: mmap.mmap | None = None
         self.pid = 0
+        self.uplinks: dict[int, AttachedUplink] = {}  # those that the datapath had already
 
     async def attach(self) -> list[Attached]:
         """Read Hello and the functions that are served already; ``serve`` comes next. Raises DatapathError."""
@@ -105,6 +111,8 @@ class DatapathLink:
                     self.pid = pid
                 case Attached() as function:
                     functions.append(function)
+                case AttachedUplink() as uplink:
+                    self.uplinks[uplink.uplink] = uplink
                 case AttachedAll():
                     return functions
 

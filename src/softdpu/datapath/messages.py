@@ -45,8 +45,16 @@ class Attached(Message, frozen=True):
     connected: bool
 
 
+class AttachedUplink(Message, frozen=True):
+    """An uplink that the datapath already has."""
+
+    uplink: int
+    interface: str
+    ifindex: int
+
+
 class AttachedAll(Message, frozen=True):
-    """All functions have been named; open requests follow."""
+    """All functions and uplinks have been named; open requests follow."""
 
 
 class Access(Message, frozen=True):
@@ -148,11 +156,47 @@ class Answer(Message, frozen=True):
     effects: tuple[AnyEffect, ...]
 
 
+class JoinUplink(Message, frozen=True):
+    """Have an uplink, in place of one that is there. Descriptor: a packet socket with PACKET_VNET_HDR, not blocking."""
+
+    ticket: int
+    uplink: int
+    interface: str
+    ifindex: int
+    mtu: int  # bytes of an Ethernet payload
+    up: bool  # the interface is up and has a carrier
+
+
+class ChangeUplink(Message, frozen=True):
+    """The interface of an uplink changed."""
+
+    ticket: int
+    uplink: int
+    mtu: int
+    up: bool
+
+
+class LeaveUplink(Message, frozen=True):
+    """Have this uplink no more. One that is not there is no error."""
+
+    ticket: int
+    uplink: int
+
+
+class ChangeSwitch(Message, frozen=True):
+    """How the built-in switch works. ``flooding``: frames to unknown addresses go to guests that may want them."""
+
+    ticket: int
+    flooding: bool
+
+
 class Shutdown(Message, frozen=True):
     """End the datapath: every guest loses its devices."""
 
     ticket: int
 
 
-FromDatapath: TypeAlias = Hello | Attached | AttachedAll | Access | Command | Event | Done | Negotiated
-FromController: TypeAlias = Create | Update | Destroy | Answer | Shutdown | Connect
+FromDatapath: TypeAlias = Hello | Attached | AttachedAll | Access | Command | Event | Done | Negotiated | AttachedUplink
+FromController: TypeAlias = (
+    Create | Update | Destroy | Answer | Shutdown | Connect | JoinUplink | ChangeUplink | LeaveUplink | ChangeSwitch
+)

@@ -84,6 +84,25 @@ class RepresentorRefused(FabricError):
         return f"representor {self.name}: {self.what} failed ({_reason(self.error)}){_cure(self.error)}."
 
 
+class UplinkRefused(FabricError):
+    """The kernel refuses what an uplink takes."""
+
+    def __init__(self, name: str, error: OSError) -> None:
+        super().__init__(name, error)
+        self.name = name
+        self.error = error
+        self.errno = error.errno or errno.EIO
+
+    def __str__(self) -> str:
+        cures = {
+            errno.EPERM: ": run as root (CAP_NET_RAW, CAP_NET_ADMIN)",
+            errno.EAFNOSUPPORT: ": name an Ethernet interface in virtnet.conf",
+            errno.ENOPROTOOPT: ": it takes Linux 4.20 or later",
+        }
+        cure = cures.get(self.errno, "")
+        return f"interface {self.name} cannot be an uplink ({_reason(self.error)}){cure}."
+
+
 class RepresentorNotFound(FabricError):
     """There is no interface of that name."""
 

@@ -24,12 +24,17 @@ RETRY = 0.2  # seconds until a lost watch is opened again
 class Masters:
     """Calls ``changed(name, enslaved)`` in the event loop for each interface whose master comes or goes.
 
-    ``start`` reports the interfaces that have a master already. The callback must not raise.
+    ``start`` reports the interfaces that have a master already. ``touched(names)`` is called with each interface that
+    came, went or changed in any way, under its old and its new name. The callbacks must not raise.
     """
 
-    def __init__(self, netns: str | None, changed: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self, netns: str | None, changed: Callable[[str, bool], None], touched: Callable[[set[str]], None] | None = None
+    ) -> None:
         self.netns = netns
         self._changed = changed
+        self._touched = touched or (lambda _: None)
+        self._names: dict[int, str] = {}  # by ifindex, of all interfaces
         self._enslaved: dict[int, str] = {}  # ifindex to name, of those that have a master
         self._task: asyncio.Task[None] | None = None
 
@@ -75,6 +80,8 @@ class Masters:
 
     async def _read_all(self, routes: Netlink) -> None:
         seen = [message async for message in await routes.link("dump")]
+        gone = self._names.keys() - {message["index"] for message in seen}
+        self._touched({self._names.pop(index) for index in gone})
         for index in self._enslaved.keys() - {message["index"] for message in seen}:
             self._set(index, self._enslaved[index], enslaved=False)
         for message in seen:
@@ -85,7 +92,11 @@ class Masters:
         if message["family"] != socket.AF_UNSPEC or message["event"] not in {"RTM_NEWLINK", "RTM_DELLINK"}:
             return
         link = link_of(message)
-        self._set(link.ifindex, link.name, enslaved=message["event"] == "RTM_NEWLINK" and link.master is not None)
+        there = message["event"] == "RTM_NEWLINK"
+        self._touched({link.name, self._names.pop(link.ifindex, link.name)})
+        if there:
+            self._names[link.ifindex] = link.name
+        self._set(link.ifindex, link.name, enslaved=there and link.master is not None)
 
     def _set(self, index: int, name: str, *, enslaved: bool) -> None:
         if enslaved == (index in self._enslaved):

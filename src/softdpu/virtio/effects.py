@@ -131,6 +131,12 @@ class SetOffloads(Effect, frozen=True):
     features: int
 
 
+class SetUplink(Effect, frozen=True):
+    """Which uplink serves the function, 0 for p0: of frames for outside, and of those from there."""
+
+    uplink: int
+
+
 class Kick(Effect, frozen=True):
     """The driver notified a queue by way of the controller."""
 
@@ -160,5 +166,6 @@ AnyEffect: TypeAlias = (
     | SetFrameLimit
     | SetOffloads
     | Kick
+    | SetUplink
     | SetDeviceConfig
 )
