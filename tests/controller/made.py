@@ -33,5 +33,6 @@ def made(number: int = 0, *, queues: int = 3, vectors: int = 10, link_up: bool =
 
 def bind(device: Device) -> None:
     """A legacy driver takes the device."""
+    assert isinstance(device.function, Function)
     device.function.write(0, 0x12, b"\1")
     device.function.write(0, 0x12, b"\3")

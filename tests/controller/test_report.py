@@ -11,6 +11,7 @@ import pytest
 from softdpu.controller import report
 from softdpu.controller.root import Root
 from softdpu.datapath.client import DatapathLink
+from softdpu.net.device import Function
 from tests.controller.made import made
 
 
@@ -60,6 +61,7 @@ def shown() -> dict[str, Any]:
 
 def queried(link: DatapathLink) -> dict[str, Any]:
     device = made()
+    assert isinstance(device.function, Function)
     for value in (b"\1", b"\3"):
         device.function.write(0, 0x12, value)
     for queue in (0, 1):

@@ -55,13 +55,19 @@ class Bench:
             self.softdpu("host", "detach", f"host{guest.pid}")
 
     def hotplug(
-        self, guest: Guest | None, *, vectors: int | None = None, legacy: bool = True, features: int = 0
+        self,
+        guest: Guest | None,
+        *,
+        vectors: int | None = None,
+        legacy: bool = True,
+        features: int = 0,
+        export: str = "vfio-user",
     ) -> Plugged:
         """Plugs a device into the guest; without a guest it waits on its socket.
 
-        `vectors` is the number of MSI-X vectors: 0 for INTx only, None for what the firmware says.
+        `export` "auto" is what an operator gets who says nothing of it; `vectors` is the number of MSI-X vectors: 0 for INTx only, None for what the firmware says.
         """
-        more = [] if vectors is None else ["--num_msix", vectors]
+        more = ["--export", export, *([] if vectors is None else ["--num_msix", vectors])]
         mac, reply = self.try_hotplug(guest, *(["-l"] if legacy else []), "-f", hex(features), *more)
         assert reply.status == 0, f"{reply.output}{reply.errors}{self.dpu.log.read_text()[-4000:]}"
         path = self.dpu.root / "run/virtnet" / f"{reply.json['vuid']}.sock"

@@ -13,6 +13,7 @@ import msgspec
 from softdpu.controller import located_json
 from softdpu.controller.configuration_keys import FLAG, KEYS, MAC, SECTIONS, Key
 from softdpu.controller.errors import InvalidValue
+from softdpu.controller.export import Wish
 from softdpu.spelling import suggestion
 
 LARGEST_FILE = 1 << 20
@@ -41,6 +42,7 @@ class Configuration(msgspec.Struct, frozen=True):
     sf_pool_force_destroy: bool = False
     packed_vq: bool = False
     mrg_rxbuf: bool = True
+    export: Wish = "auto"
     lm_prov: Literal["", "kernel"] = ""
     static_pf: Series = Series()
     vf: Series = Series()

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from softdpu.controller.export import Wish
 from softdpu.controller.requests import parse_features, parse_mac
 
 
@@ -66,6 +67,12 @@ def _read_provider(value: Any) -> str:
     return "kernel"
 
 
+def _read_export(value: Any) -> str:
+    if value not in get_args(Wish):
+        raise ValueError
+    return str(value)
+
+
 def _read_features(value: Any) -> int:
     if type(value) is int and 0 <= value < 1 << 128:
         return value
@@ -98,6 +105,7 @@ FLAG = Kind("0 or 1", _read_flag)
 PERCENT = Kind("a number in 0..100", _read_percent)
 COUNT = Kind("a number in 1..504", _read_count)
 PROVIDER = Kind('"kernel"', _read_provider)
+EXPORT = Kind(" or ".join(f'"{wish}"' for wish in get_args(Wish)), _read_export)
 FEATURES = Kind('a number, or hexadecimal text such as "0x230047082b"', _read_features)
 INTERFACE = Kind('the name of a network interface in quotes, such as "eth1"', _read_interface)
 MAC = Kind('six hexadecimal bytes in quotes, such as "0C:C4:7A:FF:22:93"', _read_mac)
@@ -123,6 +131,13 @@ TABLE = (
     Key("sf_pool_force_destroy", FLAG, "0", "Destroy that pool when the controller stops.", inert=NO_POOL),
     Key("packed_vq", FLAG, "0", "Offer packed virtqueues (VIRTIO_F_RING_PACKED)."),
     Key("mrg_rxbuf", FLAG, "1", "Offer mergeable receive buffers (VIRTIO_NET_F_MRG_RXBUF)."),
+    Key(
+        "export",
+        EXPORT,
+        '"auto"',
+        "How functions meet their VMM (ours): the whole PCI function over vfio-user, or rings behind the VMM's own "
+        "function over vhost-user.",
+    ),
     Key("lm_prov", PROVIDER, "none", "Who provides legacy access and live migration of VFs.", inert=NO_VFS),
     Key("mac_base", MAC, "made from the VUID", "As static_pf.mac_base (v1.9.0).", ("static_pf.mac_base",)),
     Key("features", FEATURES, "the controller's", "As static_pf.features (v1.9.0).", ("static_pf.features",)),

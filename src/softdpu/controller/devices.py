@@ -3,19 +3,25 @@
 import asyncio
 import errno
 import logging
-from typing import Literal, TypeAlias
+import os
+from typing import TypeAlias
 
 import msgspec
 
 from softdpu.controller import peers
+from softdpu.controller.export import Export, Kind
 from softdpu.controller.identity import Bdf, is_vuid
 from softdpu.datapath.client import Request
 from softdpu.datapath.messages import Access, Answer, Command, Event
+from softdpu.net.backend import Agreement
 from softdpu.net.device import Function
 from softdpu.net.state import FunctionState
+from softdpu.net.vhost import VhostFunction, VhostState
+from softdpu.spec import virtio_pci as v
 from softdpu.virtio.outcome import Effects
 
-Kind: TypeAlias = Literal["static PF", "hotplug PF", "VF"]
+AnyFunction: TypeAlias = Function | VhostFunction
+AnyState: TypeAlias = FunctionState | VhostState
 log = logging.getLogger("softdpu.device")
 
 
@@ -42,19 +48,21 @@ class Record(msgspec.Struct, frozen=True):
     bdf: Bdf
     max_queues: int
     place: Place | None
-    function: FunctionState
+    function: AnyState
+    export_reason: str = ""  # why it is exported as it is
     peer: str = ""  # who is connected: the program's name and process id, as far as they are known
 
 
 class Device:
     """A device that the datapath serves as function ``number``."""
 
-    def __init__(self, number: int, record: Record, function: Function) -> None:
+    def __init__(self, number: int, record: Record, function: AnyFunction) -> None:
         self.number = number
         self.record = record
         self.function = function
         self.connected = False
         self.ifindex = 0
+        self.tap: int | None = None  # the representor's descriptor, ours to close
         self.seen = asyncio.Event()  # the host's operating system has enabled the function
         self._sent = b""
 
@@ -64,7 +72,7 @@ class Device:
         record = msgspec.msgpack.decode(state, type=Record)
         if not is_vuid(record.vuid):
             raise ValueError(f"{record.vuid!r} is no VUID")
-        device = cls(number, record, Function.restore(record.function))
+        device = cls(number, record, restored(record.function))
         device.connected = connected
         device._sent = state
         return device
@@ -78,6 +86,31 @@ class Device:
     def peer(self) -> str:
         """Who is connected; empty when that is not known."""
         return self.record.peer
+
+    @property
+    def export(self) -> Export:
+        """How a VMM meets the device."""
+        return "vhost-user" if isinstance(self.function, VhostFunction) else "vfio-user"
+
+    def negotiated(self, agreement: Agreement) -> None:
+        """A vhost-user front end has gone a step further."""
+        if isinstance(self.function, VhostFunction):
+            self.function.negotiated(agreement)
+            if self.function.status & v.DRIVER:
+                self.seen.set()
+
+    def orphaned(self) -> None:
+        """The datapath has gone, and every VMM's connection with it."""
+        self.connected = False
+        self.identity(peer="")
+        self.seen.clear()
+        self.function.disconnected()
+
+    def let_go(self) -> None:
+        """Close what is the controller's own of it."""
+        if self.tap is not None:
+            os.close(self.tap)
+            self.tap = None
 
     def identity(self, **changes: object) -> None:
         """Change what the record says beside the function's state."""
@@ -114,6 +147,10 @@ class Device:
 
     def _ask(self, request: Request) -> tuple[bytes, Effects]:
         match request:
+            case Event():
+                return b"", self._event(request)
+            case _ if isinstance(self.function, VhostFunction):
+                raise ValueError("the registers of a vhost-user function are its VMM's")
             case Access(write=True):
                 effects = self.function.write(request.region, request.offset, request.data)
                 if self.function.decoding:
@@ -123,8 +160,6 @@ class Device:
                 return self.function.read(request.region, request.offset, request.size, request.isr)
             case Command():
                 return self.function.command(request.queue, request.data, request.room)
-            case Event():
-                return b"", self._event(request)
 
     def _event(self, event: Event) -> Effects:
         match event.kind:
@@ -140,7 +175,7 @@ class Device:
                 log.info("%s: the VMM has gone (%s)", self.name, event.cause or "it closed the socket")
                 return self.function.disconnected()
             case "reset":
-                return self.function.reset()
+                return Effects() if isinstance(self.function, VhostFunction) else self.function.reset()
             case "queue_fault":
                 log.warning("%s: queue %d stopped: %s", self.name, event.queue, event.cause)
                 return self.function.queue_fault(event.queue, event.cause)
@@ -152,3 +187,17 @@ class Device:
         """Put what the function has to say into the log."""
         for entry in effects.log:
             log.log(logging.getLevelName(entry.level.upper()), "%s: %s", self.name, entry.text)
+
+
+def restored(state: AnyState) -> AnyFunction:
+    """The function that a state was taken of. Raises ValueError when it is of none."""
+    return VhostFunction.restore(state) if isinstance(state, VhostState) else Function.restore(state)
+
+
+def copied(function: AnyFunction) -> AnyFunction:
+    """A function just like this one, to try a change on."""
+    state: AnyState = msgspec.msgpack.decode(msgspec.msgpack.encode(function.state), type=AnyState)
+    copy = restored(state)
+    if isinstance(copy, VhostFunction) and isinstance(function, VhostFunction):
+        copy.agreement = function.agreement
+    return copy

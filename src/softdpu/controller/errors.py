@@ -131,6 +131,17 @@ class NoPlaceForHotplug(OperatorError):
         )
 
 
+class MsixWouldCrash(OperatorError):
+    """This QEMU would end when a driver enables MSI-X on a vhost-user device."""
+
+    def __init__(self, vuid: str, version: str) -> None:
+        super().__init__(
+            errno.ENOTSUP,
+            f"{vuid} is not plugged: QEMU {version} without KVM crashes, guest and all, when a driver enables MSI-X on "
+            "a vhost-user device. Leave --num_msix away (the device then has INTx only), or run the guest with KVM.",
+        )
+
+
 class TooManyQueues(OperatorError):
     """More virtqueues than the firmware has vectors for, or than a device can have."""
 

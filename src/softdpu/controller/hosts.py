@@ -19,7 +19,7 @@ from softdpu.controller.peers import is_qemu
 from softdpu.controller.requests import HostAttach
 from softdpu.controller.root import Root
 from softdpu.host.errors import HostError
-from softdpu.host.interface import Back, Gone, HostEvent, MigrationCancelled, Removed
+from softdpu.host.interface import Abilities, Back, Gone, HostEvent, MigrationCancelled, Removed
 from softdpu.host.qemu import QemuHost
 from softdpu.pci.windows import NoIoWindow
 
@@ -120,7 +120,8 @@ class Hosts:
         for device in self._life.devices.values():
             for device_id in device_ids:
                 ours = device_id == device.name or device_id.startswith(f"{device.name}-")
-                if ours and device.connected and device.record.place is None:
+                there = device.connected or device.export == "vhost-user"  # which is connected again at any time
+                if ours and there and device.record.place is None:
                     log.info("host %s: it has %s", name, device.name)
                     device.identity(place=Place(host=name, device_id=device_id, bus=""))
 
@@ -186,15 +187,30 @@ class Hosts:
 
     async def plug(self, name: str, device: Device, socket: Path) -> Place:
         """Plug a device into a host. Raises OperatorError."""
-        config = device.function.state.config
+        config, host = device.function.state.config, self._hosts[name]
         device_id = f"{device.record.vuid}-{secrets.token_hex(3)}"
         with as_operator_error():
-            placement = await self._hosts[name].plug(
-                socket, device_id, transitional=config.layout != "modern", vectors=config.vectors
-            )
+            if device.export == "vhost-user":
+                placement = await host.plug_back_end(socket, device_id, config)
+            else:
+                placement = await host.plug(
+                    socket, device_id, transitional=config.layout != "modern", vectors=config.vectors
+                )
         if placement.caution:
             log.info("%s: %s", device.name, placement.caution)
         return Place(host=name, device_id=device_id, bus=placement.bus)
+
+    async def abilities(self, name: str) -> Abilities:
+        """What a host can do with a function. Raises OperatorError."""
+        with as_operator_error():
+            return await self._hosts[name].abilities()
+
+    async def follow_link(self, device: Device) -> None:
+        """The VMM's own function shows the link that a vhost-user device has. Raises OperatorError."""
+        place = device.record.place
+        if device.export == "vhost-user" and place is not None and place.host in self._hosts:
+            with as_operator_error():
+                await self._hosts[place.host].set_link(place.device_id, up=device.function.state.config.link_up)
 
     async def address(self, place: Place) -> identity.Bdf | None:
         """Where the guest sees a device, when QEMU knows."""

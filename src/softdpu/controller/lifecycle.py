@@ -12,15 +12,17 @@ from pathlib import Path
 import msgspec
 
 from softdpu.controller import identity
-from softdpu.controller.devices import Device, Kind, Record
+from softdpu.controller.devices import AnyFunction, Device, Record
 from softdpu.controller.errors import OperatorError
+from softdpu.controller.export import Export, Kind
 from softdpu.controller.root import SOCKET_PATH_LIMIT, Root
 from softdpu.datapath.client import DatapathError, DatapathLink, Request
-from softdpu.datapath.messages import FUNCTIONS, Answer, Attached, Create, Destroy, Update
+from softdpu.datapath.messages import FUNCTIONS, Answer, Attached, Create, Destroy, Negotiated, Update
 from softdpu.fabric import representor as representors
 from softdpu.fabric.errors import FabricError
 from softdpu.net.device import Function
 from softdpu.net.state import FunctionConfig
+from softdpu.net.vhost import VhostFunction
 from softdpu.virtio.effects import SetFabric, SetUplink
 from softdpu.virtio.outcome import Effects
 
@@ -40,6 +42,8 @@ class Blueprint(msgspec.Struct, frozen=True):
     port: int
     sf_num: int
     config: FunctionConfig
+    export: Export = "vfio-user"
+    export_reason: str = ""
 
     @property
     def representor(self) -> str:
@@ -72,6 +76,11 @@ class Lifecycle:
             return Answer(request.function, request.request, errno.ENODEV, b"", None, ())
         return device.answer(request)
 
+    def negotiated(self, message: Negotiated) -> None:
+        """A vhost-user front end has gone a step further."""
+        if device := self.devices.get(message.function):
+            device.negotiated(message.agreement)
+
     def adopt(self, attached: Attached) -> bool:
         """Take over a device that the datapath served while no controller was there; False if it is not understood."""
         try:
@@ -101,8 +110,8 @@ class Lifecycle:
         path = self.root.export(plan.vuid)
         with ExitStack() as handed_over, ExitStack() as undo:
             tap = await self._representor(plan.representor, plan.config.mtu)
-            handed_over.callback(os.close, tap.fd)
-            device.ifindex = tap.ifindex
+            device.tap, device.ifindex = tap.fd, tap.ifindex
+            undo.callback(device.let_go)
             listener = handed_over.enter_context(listen(path))
             undo.callback(path.unlink, missing_ok=True)
             self.devices[device.number] = device
@@ -113,6 +122,17 @@ class Lifecycle:
             await self.follow_link(device)
         log.info("%s: created, served at %s, representor %s", device.name, path, device.record.representor)
         return device
+
+    async def give_back(self, device: Device) -> None:
+        """A new datapath serves the device, as the former one did. Raises OperatorError."""
+        device.orphaned()
+        if device.tap is None:
+            tap = await self._representor(device.record.representor, device.function.state.config.mtu)
+            device.tap, device.ifindex = tap.fd, tap.ifindex
+        with listen(self.root.export(device.name)) as listener:
+            await self._hand_over(device, [listener.fileno(), device.tap])
+        await self.follow_link(device)
+        log.info("%s: given to the new datapath", device.name)
 
     def _refuse_twins(self, plan: Blueprint) -> None:
         """No two devices share an id. The controller numbers them itself, so this is for recovery files."""
@@ -138,7 +158,9 @@ class Lifecycle:
 
     def _draft(self, plan: Blueprint) -> Device:
         try:
-            function = Function.create(plan.config)
+            function: AnyFunction = (
+                VhostFunction.create(plan.config) if plan.export == "vhost-user" else Function.create(plan.config)
+            )
         except ValueError as error:
             reason = str(error).rstrip(".")
             raise OperatorError(getattr(error, "errno", errno.EINVAL), f"{reason}.") from error
@@ -156,6 +178,7 @@ class Lifecycle:
             max_queues=plan.config.queues,
             place=None,
             function=function.state,
+            export_reason=plan.export_reason,
         )
         return Device(identity.lowest_free(self.devices), record, function)
 
@@ -205,6 +228,7 @@ class Lifecycle:
         except DatapathError as error:
             log.warning("%s: %s", device.name, error)
         self.devices.pop(device.number, None)
+        device.let_go()
         self._unlink(self.root.export(device.record.vuid))
         await self._quietly(representors.delete(device.record.representor, self.netns))
         log.info("%s: gone", device.name)

@@ -9,12 +9,16 @@ from softdpu.controller.requests import Family, Sample
 from softdpu.controller.root import Root
 from softdpu.datapath.client import DatapathLink
 from softdpu.datapath.counters import FUNCTION_COUNTERS, QUEUE_COUNTERS
+from softdpu.host import vhost_user
 
 
-def vfio_user_device(device: Device, root: Root) -> str:
-    """The JSON of QEMU's ``-device`` for a function."""
-    path = str(root.export(device.record.vuid))
-    return json.dumps({"driver": "vfio-user-pci", "socket": {"type": "unix", "path": path}, "id": device.record.vuid})
+def qemu_arguments(device: Device, root: Root) -> list[str]:
+    """QEMU's options that plug a function in by hand."""
+    path = root.export(device.record.vuid)
+    if device.export == "vhost-user":
+        return vhost_user.command_line(device.record.vuid, path, device.function.state.config)
+    socket = {"type": "unix", "path": str(path)}
+    return ["-device", json.dumps({"driver": "vfio-user-pci", "socket": socket, "id": device.record.vuid})]
 
 
 def families(devices: Sequence[Device], link: DatapathLink, uplinks: Sequence[int] = ()) -> tuple[Family, ...]:

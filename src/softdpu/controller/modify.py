@@ -5,15 +5,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from softdpu.controller import errors
-from softdpu.controller.devices import Device
+from softdpu.controller.devices import AnyFunction, Device, copied
 from softdpu.controller.lifecycle import Lifecycle
 from softdpu.controller.requests import ModifyDevice, parse_mac
-from softdpu.net.device import Function
 from softdpu.net.mistakes import DriverBound, Mistake
-from softdpu.net.state import FunctionState
 from softdpu.virtio.outcome import NOTHING, Effects
 
 VF_ONLY = {"msix_num": "MSI-X vectors", "num_qps": "queue pairs"}
@@ -24,7 +20,7 @@ NOT_YET: dict[str, str] = {
     "max_queue_size": "the queue size is fixed when the device is made: unplug it and hotplug it with -s.",
     "dim_config": "interrupt moderation is not offered by this device.",
 }
-SETTERS: dict[str, Callable[[Function, Any], Effects]] = {
+SETTERS: dict[str, Callable[[AnyFunction, Any], Effects]] = {
     "mac": lambda function, mac: function.set_mac(parse_mac(mac)),
     "mtu": lambda function, mtu: function.set_mtu(mtu),
     "speed": lambda function, speed: function.set_speed(speed),
@@ -67,12 +63,12 @@ def rehearse(devices: Sequence[Device], request: ModifyDevice) -> None:
     for device in devices:
         for name in request.changes:
             check(device, name)
-        apply(device, _copy(device), request)
+        apply(device, copied(device.function), request)
 
 
 def commit(devices: Sequence[Device], request: ModifyDevice, keep: Keep) -> list[Effects]:
     """All of the changes to all of the functions and their files, or none. Raises OperatorError."""
-    before = [(device, _copy(device)) for device in devices]
+    before = [(device, copied(device.function)) for device in devices]
     try:
         changed = [apply(device, device.function, request) for device in devices]
         for device in devices:
@@ -86,7 +82,7 @@ def commit(devices: Sequence[Device], request: ModifyDevice, keep: Keep) -> list
     return changed
 
 
-def apply(device: Device, function: Function, request: ModifyDevice) -> Effects:
+def apply(device: Device, function: AnyFunction, request: ModifyDevice) -> Effects:
     """The changes to one function of a device, as far as they can be done. Raises OperatorError."""
     effects = NOTHING
     for name, value in request.changes.items():
@@ -95,10 +91,6 @@ def apply(device: Device, function: Function, request: ModifyDevice) -> Effects:
         except Mistake as mistake:
             raise refusal(device, name, mistake) from mistake
     return effects
-
-
-def _copy(device: Device) -> Function:
-    return Function.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(device.function.state), type=FunctionState))
 
 
 def check(device: Device, name: str) -> None:

@@ -5,13 +5,17 @@ import errno
 import logging
 from typing import Any
 
+import msgspec
+
 from softdpu.controller import errors, identity, peers
 from softdpu.controller.devices import Device, Place
+from softdpu.controller.export import Situation, Wish, choose
 from softdpu.controller.hosts import Hosts, check_surprise
 from softdpu.controller.lifecycle import Blueprint, Lifecycle
 from softdpu.controller.limits import Limits
 from softdpu.controller.recovery import Recovery, RecoveryFile
 from softdpu.controller.requests import SUCCESS, Hotplug, parse_features
+from softdpu.host.interface import Abilities
 from softdpu.net.state import FunctionConfig, Layout
 from softdpu.virtio.outcome import Effects
 
@@ -27,11 +31,12 @@ SPEED = 25000  # Mb/s, what the product reports
 class Plugger:
     """Creates and removes devices; the caller sees to it that only one change is made at a time."""
 
-    def __init__(self, life: Lifecycle, hosts: Hosts, limits: Limits, recovery: Recovery) -> None:
+    def __init__(self, life: Lifecycle, hosts: Hosts, limits: Limits, recovery: Recovery, wish: Wish = "auto") -> None:
         self.life = life
         self.hosts = hosts
         self.limits = limits
         self.recovery = recovery
+        self.wish = wish  # of virtnet.conf
         self.serial = identity.board(life.root.path)
 
     # ---- what is there from power-on
@@ -74,29 +79,45 @@ class Plugger:
         vuid = identity.static_vuid(self.serial, number)
         mac = identity.mac_from(mac_base, number) if mac_base else identity.mac_of(vuid)
         layout: Layout = "transitional" if self.limits.firmware["VIRTIO_NET_EMULATION_PF_PCI_LAYOUT"] else "modern"
-        return Blueprint(
-            kind="static PF",
-            pf_id=number,
-            slot=number,
-            vuid=vuid,
-            bdf=identity.static_bdf(number),
-            ib_device=self.limits.manager,
-            port=self.limits.port(self.limits.manager),
-            sf_num=identity.FIRST_SF["static PF"] + number,
-            config=FunctionConfig(
-                layout=layout,
-                mac=file.mac_bytes if file else mac,
-                mtu=file.mtu if file else DEFAULT_MTU,
-                queues=min(STATIC_QUEUES, self.limits.queues),
-                queue_size=STATIC_QUEUE_SIZE,
-                vectors=self.limits.vectors,
-                features=features,
-                speed=file.speed if file else SPEED,
-                link_up=bool(file.link) if file else True,
-                mrg_rxbuf=self.limits.mrg_rxbuf,
-                packed_vq=self.limits.packed_vq,
-            ),
+        return self._exported(
+            Blueprint(
+                kind="static PF",
+                pf_id=number,
+                slot=number,
+                vuid=vuid,
+                bdf=identity.static_bdf(number),
+                ib_device=self.limits.manager,
+                port=self.limits.port(self.limits.manager),
+                sf_num=identity.FIRST_SF["static PF"] + number,
+                config=FunctionConfig(
+                    layout=layout,
+                    mac=file.mac_bytes if file else mac,
+                    mtu=file.mtu if file else DEFAULT_MTU,
+                    queues=min(STATIC_QUEUES, self.limits.queues),
+                    queue_size=STATIC_QUEUE_SIZE,
+                    vectors=self.limits.vectors,
+                    features=features,
+                    speed=file.speed if file else SPEED,
+                    link_up=bool(file.link) if file else True,
+                    mrg_rxbuf=self.limits.mrg_rxbuf,
+                    packed_vq=self.limits.packed_vq,
+                ),
+            )
         )
+
+    def _exported(
+        self, plan: Blueprint, host: Abilities | None = None, asked: Wish | None = None, vectors: int | None = None
+    ) -> Blueprint:
+        """The plan with its export chosen; ``vectors`` are what the operator asked for. Raises OperatorError."""
+        wish, by = (asked, "--export") if asked is not None else (self.wish, "export in virtnet.conf")
+        situation = Situation(kind=plan.kind, config=plan.config, wish=wish, wished_by=by, host=host)
+        export, reason = choose(situation)
+        if export == "vhost-user" and host is not None and host.vhost_msix_crashes and plan.config.vectors:
+            if vectors:
+                raise errors.MsixWouldCrash(plan.vuid, host.version)
+            reason += "; INTx only, for it has no KVM and would crash with MSI-X"
+            plan = msgspec.structs.replace(plan, config=msgspec.structs.replace(plan.config, vectors=0))
+        return msgspec.structs.replace(plan, export=export, export_reason=reason)
 
     async def _recover(self, vuid: str, file: RecoveryFile) -> None:
         try:
@@ -130,6 +151,8 @@ class Plugger:
                 mrg_rxbuf=self.limits.mrg_rxbuf,
                 packed_vq=self.limits.packed_vq,
             ),
+            export=file.export,
+            export_reason=file.export_reason,
         )
 
     # ---- hot plug
@@ -140,6 +163,8 @@ class Plugger:
         plan = self._plan(request)
         self._warn_of_twins(plan)
         host = await self.hosts.choose(request.host, transitional=request.legacy)
+        abilities = await self.hosts.abilities(host) if host is not None else None
+        plan = self._exported(plan, abilities, request.export, request.num_msix)
         device = await self.life.create(plan)
         try:
             self.recovery.write(device)
@@ -267,7 +292,7 @@ class Plugger:
 
     async def _out_of_host(self, device: Device) -> None:
         place: Place | None = device.record.place
-        if place is not None and device.connected:
+        if place is not None and (device.connected or device.export == "vhost-user"):
             await self.hosts.unplug(place, device.function.state.config.vectors)
             await self._wait_until_gone(device)
         elif device.connected and peers.ended(device.peer):

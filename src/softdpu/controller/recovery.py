@@ -10,6 +10,7 @@ import msgspec
 from softdpu.controller import durable
 from softdpu.controller.devices import Device
 from softdpu.controller.errors import OperatorError
+from softdpu.controller.export import Export
 from softdpu.controller.identity import is_vuid, mac_text
 from softdpu.controller.requests import (
     MOST_QUEUES,
@@ -50,6 +51,8 @@ class RecoveryFile(msgspec.Struct, omit_defaults=True, frozen=True):
     features: str = "0x0"
     link: Literal[0, 1] = 1
     speed: Annotated[int, msgspec.Meta(ge=0, le=0x7FFF_FFFF)] = 25000
+    export: Export = "vfio-user"
+    export_reason: Annotated[str, msgspec.Meta(max_length=256)] = ""
 
     def __post_init__(self) -> None:
         parse_mac(self.mac)
@@ -85,6 +88,8 @@ def content(device: Device) -> RecoveryFile:
         features=hex(config.features),
         link=1 if config.link_up else 0,
         speed=config.speed,
+        export=device.export,
+        export_reason=record.export_reason,
     )
 
 

@@ -1,7 +1,7 @@
 """The operator's JSON for ``virtnet list``, ``query`` and ``stats``: keys, order and types as the product has them."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,7 +12,9 @@ from softdpu.datapath import ledger
 from softdpu.datapath.client import DatapathLink
 from softdpu.net.config import hashing
 from softdpu.net.features import IMPLEMENTED, pairs
+from softdpu.net.vhost import VhostState
 from softdpu.spec.features import name_of
+from softdpu.virtio.effects import NO_VECTOR
 
 STATUS_BITS = (
     (0x01, "ACK"),
@@ -98,8 +100,24 @@ def _sizes(subject: Device) -> dict[str, Any]:
         "num_queues": str(function.state.config.queues),
         "enabled_queues": str(function.enabled_queues),
         "max_queue_size": str(function.state.config.queue_size),
-        "msix_config_vector": hex(function.state.virtio.config_vector),
+        "msix_config_vector": hex(_registers(subject).config_vector),
     }
+
+
+class _Registers(NamedTuple):
+    """What the driver has set."""
+
+    mac: bytes
+    pairs: int
+    config_vector: int
+
+
+def _registers(subject: Device) -> _Registers:
+    """As far as they are ours: those of a vhost-user function are its VMM's."""
+    state = subject.function.state
+    if isinstance(state, VhostState):
+        return _Registers(state.config.mac, max(1, subject.function.enabled_queues // 2), NO_VECTOR)
+    return _Registers(state.net.mac, state.net.pairs, state.virtio.config_vector)
 
 
 def enabled(subject: Device) -> list[int]:
@@ -108,18 +126,18 @@ def enabled(subject: Device) -> list[int]:
 
 
 def _net(subject: Device) -> dict[str, Any]:
-    function = subject.function
+    function, registers = subject.function, _registers(subject)
     key_size, _, hash_types = hashing(function.device_features)
     return {
-        "mac": mac_text(function.state.net.mac).upper(),
+        "mac": mac_text(registers.mac).upper(),
         "link_status": str(int(function.state.config.link_up)),
         "max_queue_pairs": str(pairs(function.state.config)),
         "mtu": str(function.state.config.mtu),
         "speed": str(function.state.config.speed),
         "rss_max_key_size": str(key_size),
         "supported_hash_types": hex(hash_types),
-        "ctrl_mac": mac_text(function.state.net.mac).upper(),
-        "ctrl_mq": str(function.state.net.pairs),
+        "ctrl_mac": mac_text(registers.mac).upper(),
+        "ctrl_mq": str(registers.pairs),
     }
 
 
@@ -143,7 +161,8 @@ def _port(subject: Device, parent_address: str) -> dict[str, Any]:
 def _export(subject: Device, root: Root) -> dict[str, Any]:
     place = subject.record.place
     return {
-        "export": "vfio-user",
+        "export": subject.export,
+        "export_reason": subject.record.export_reason,
         "export_socket": str(root.export(subject.record.vuid)),
         "host": place.host if place else "none",
         "vmm": "connected" if subject.connected else "none",

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from softdpu.controller.errors import InvalidValue, OperatorError
+from softdpu.controller.export import Wish
 
 Json: TypeAlias = dict[str, Any]
 
@@ -82,6 +83,7 @@ class Hotplug(Request, frozen=True, kw_only=True):
     legacy: bool = False  # transitional
     num_msix: int | None = None  # MSI-X vectors; 0: INTx only; None: as the firmware says
     host: str | None = None  # which attached host; None: the only one
+    export: Wish | None = None  # None: as virtnet.conf says
 
     def __post_init__(self) -> None:
         parse_mac(self.mac)

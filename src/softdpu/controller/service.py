@@ -265,7 +265,7 @@ class Controller:
             "q35,memory-backend=mem",
         ]
         for device in free:
-            memory += ["-device", measure.vfio_user_device(device, self.life.root)]
+            memory += measure.qemu_arguments(device, self.life.root)
         return memory
 
     async def metrics(self) -> Sequence[Family]:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 
 from softdpu.api import server as http
 from softdpu.api.service import Service
 from softdpu.controller import configuration, errors
+from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
 from softdpu.controller.lifecycle import Lifecycle
 from softdpu.controller.limits import Limits
@@ -18,11 +19,13 @@ from softdpu.controller.uplinks import Uplinks
 from softdpu.datapath import process
 from softdpu.datapath.client import DatapathError, DatapathLink
 from softdpu.datapath.messages import Destroy, Shutdown
+from softdpu.fabric.errors import FabricError
 from softdpu.fabric.masters import Masters
 from softdpu.firmware import Firmware
 from softdpu.firmware.rules import scalable_function_shortage
 
 log = logging.getLogger("softdpu")
+FAILURES = (process.DatapathUnavailable, DatapathError, FabricError, OSError)
 REST = (
     0.5  # seconds between the end of a datapath and a fresh start, so that one that cannot live is not started in a row
 )
@@ -48,7 +51,8 @@ class Assembly:
         )
         self.life = Lifecycle(root, netns)
         self.hosts = Hosts(root, self.life)
-        self.plugger = Plugger(self.life, self.hosts, self.limits, Recovery(root.recovery, self.configuration.recovery))
+        recovery = Recovery(root.recovery, self.configuration.recovery)
+        self.plugger = Plugger(self.life, self.hosts, self.limits, recovery, self.configuration.export)
         self.controller = Controller(self.life, self.hosts, self.plugger, self.limits, leave, self.firmware.power_cycle)
         self.service: Service = self.controller
         self.uplinks = Uplinks(self.life, self.configuration.uplinks, self.configuration.flooding)
@@ -64,15 +68,19 @@ class Assembly:
         await self.plugger.bring_up(self.configuration.static_pf.mac_base, self.configuration.static_pf.features or 0)
         await self.masters.start()
         await self.uplinks.start()
-        for device in taken_over:  # one may have left its bridge while no controller was there to see
-            name = device.record.representor
-            await self.life.set_fabric(name, on=not self.masters.enslaved(name))
+        await self._follow_masters(taken_over)
         await self.hosts.start()
         self.server = await http.start(self.service, self.root.api)
         self._finish_update()
         if shortage := scalable_function_shortage(self.firmware.current):
             log.warning("%s", shortage)
         log.info("serving the root %s: %d devices", self.root.path, len(self.life.devices))
+
+    async def _follow_masters(self, devices: Iterable[Device]) -> None:
+        """A representor may have joined or left a bridge while nobody was there to see."""
+        for device in devices:
+            name = device.record.representor
+            await self.life.set_fabric(name, on=not self.masters.enslaved(name))
 
     def _finish_update(self) -> None:
         try:
@@ -82,7 +90,7 @@ class Assembly:
 
     async def _join(self) -> None:
         socket, fresh = await process.join(self.root.datapath, self.root.datapath_log)
-        link = DatapathLink(socket, self.life.answer, self._datapath_gone)
+        link = DatapathLink(socket, self.life.answer, self._datapath_gone, self.life.negotiated)
         try:
             attached = await link.attach()
         except DatapathError:
@@ -100,10 +108,30 @@ class Assembly:
         log.info("datapath %d %s, %d functions", link.pid, "started" if fresh else "joined", len(attached))
 
     def _datapath_gone(self) -> None:
-        """It never ends by itself while a controller is there. A fresh controller makes everything anew."""
-        log.error("the datapath has gone: everything starts afresh; a guest that used a device must be restarted.")
+        """It never ends by itself while a controller is there."""
+        cut_off = [d.name for d in self.life.devices.values() if d.connected and d.export == "vfio-user"]
+        lost = f"; a guest that used {', '.join(cut_off)} over vfio-user must be restarted" if cut_off else ""
+        log.error("the datapath has gone: a new one gets all functions%s.", lost)
         self.life.link = None
-        asyncio.get_running_loop().call_later(REST, self.leave, "restart")
+        self._later(self._replace_datapath())
+
+    async def _replace_datapath(self) -> None:
+        """A new datapath serves what the former one did. Where that fails, a fresh controller makes everything anew."""
+        await asyncio.sleep(REST)
+        try:
+            await self.controller.changes.make("replace the datapath", self._give_back, of_set=False)
+        except (*FAILURES, errors.OperatorError) as error:
+            log.error("the functions cannot be given to a new datapath: %s", error)
+            self.leave("restart")
+
+    async def _give_back(self) -> None:
+        await process.ended(self.datapath_pid)
+        await self._join()
+        for device in list(self.life.devices.values()):
+            await self.life.give_back(device)
+        self.life.uplinks.clear()
+        await self.uplinks.start()
+        await self._follow_masters(list(self.life.devices.values()))
 
     def _master_changed(self, name: str, enslaved: bool) -> None:
         self._later(self.life.set_fabric(name, on=not enslaved))
@@ -149,6 +177,8 @@ class Assembly:
         except DatapathError as error:
             log.warning("%s", error)
         await process.ended(link.pid)
+        for device in self.life.devices.values():
+            device.let_go()
         self.life.devices.clear()
         self.life.sweep()
         process.remove(self.root.datapath)

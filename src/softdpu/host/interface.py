@@ -6,6 +6,15 @@ from typing import TypeAlias
 import msgspec
 
 
+class Abilities(msgspec.Struct, frozen=True):
+    """What a host can do with a function."""
+
+    version: str
+    vfio_user: bool  # it has a device that connects to a whole function
+    unplug_aborts: bool  # it ends, guest and all, when a vfio-user device with MSI-X is unplugged
+    vhost_msix_crashes: bool = False  # it ends when a driver enables MSI-X on a vhost-user device
+
+
 class Placement(msgspec.Struct, frozen=True):
     """Where a function was plugged in."""
 

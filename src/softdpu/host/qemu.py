@@ -7,11 +7,12 @@ trying, and tells its listener. Nothing here blocks the event loop; every comman
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from softdpu.host import topology as pci
+from softdpu.host import vhost_user
 from softdpu.host.choice import Place, choose
 from softdpu.host.errors import (
     DeviceIdTaken,
@@ -27,10 +28,12 @@ from softdpu.host.errors import (
     SocketUnreachable,
     UnplugWouldCrash,
 )
-from softdpu.host.interface import Back, Gone, HostEvent, Listener, MigrationCancelled, Placement, Removed
+from softdpu.host.interface import Abilities, Back, Gone, HostEvent, Listener, MigrationCancelled, Placement, Removed
 from softdpu.host.migration import MigrationGuard
 from softdpu.host.monitor import Monitor
-from softdpu.host.quirks import quirk
+from softdpu.host.quirks import quirk, text
+from softdpu.host.wiring import Wiring
+from softdpu.net.state import FunctionConfig
 from softdpu.pci.windows import Budget, NoIoWindow, budget, more_may_come
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,8 @@ class QemuHost:
         self._attaching = asyncio.Lock()
         self._plugging = asyncio.Lock()  # a slot chosen is a slot taken
         self._leaving: dict[str, asyncio.Future[str | None]] = {}
+        self._wiring = Wiring(self.name, lambda command, arguments: self._ask(command, **arguments))
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -66,7 +71,7 @@ class QemuHost:
     @property
     def version(self) -> str | None:
         """QEMU's version, such as "11.1.3"; None while it is not there."""
-        return ".".join(map(str, self._monitor.version)) if self._monitor is not None else None
+        return text(self._monitor.version) if self._monitor is not None else None
 
     async def start(self, listener: Listener) -> None:
         """Begins to keep the connection; what happens is told to ``listener``. Never raises."""
@@ -86,6 +91,8 @@ class QemuHost:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
         if self._guard is not None:
             await self._guard.close()
         if self._monitor is not None:
@@ -93,9 +100,27 @@ class QemuHost:
         self._monitor = self._guard = self._keeper = None
 
     async def check(self) -> None:
-        """Whether this QEMU can have functions. Raises NoVfioUser or MemoryNotShared."""
-        await self._check_driver()
-        await self._check_memory()
+        """Whether this QEMU can have functions. Raises MemoryNotShared."""
+        private = [b.get("id") or "without a name" for b in await self._ask("query-memdev") if not b.get("share")]
+        if private:
+            raise MemoryNotShared(self.name, tuple(private))
+
+    async def abilities(self) -> Abilities:
+        """What this QEMU can do with a function."""
+        try:
+            await self._ask("device-list-properties", typename=DRIVER)
+            able = True
+        except HostRefused:
+            able = False
+        assert self._monitor is not None
+        version = self._monitor.version
+        emulated = not (await self._ask("query-kvm"))["enabled"]
+        return Abilities(
+            version=text(version),
+            vfio_user=able,
+            unplug_aborts=quirk("unplug with MSI-X aborts", version) is not None,
+            vhost_msix_crashes=emulated and quirk("vhost-user with MSI-X crashes without KVM", version) is not None,
+        )
 
     async def plug(self, socket: Path, device_id: str, *, transitional: bool, vectors: int) -> Placement:
         """Plugs the function that is served on ``socket`` (it must listen); returns when the guest can see it.
@@ -104,6 +129,8 @@ class QemuHost:
         """
         arguments = {"driver": DRIVER, "socket": {"type": "unix", "path": str(socket)}}
         await self.check()
+        if not (abilities := await self.abilities()).vfio_user:
+            raise NoVfioUser(self.name, abilities.version)
         try:
             place = await self.add(device_id, arguments, transitional=transitional)
         except HostRefused as error:
@@ -112,6 +139,27 @@ class QemuHost:
         caution = self._unplug_trap(device_id, vectors)
         bdf = await self.address(device_id)
         return Placement(place.bus, place.slot, bdf, str(caution) if caution else None)
+
+    async def plug_back_end(self, socket: Path, device_id: str, config: FunctionConfig) -> Placement:
+        """Plugs a function of QEMU's own whose vhost-user back end listens at ``socket``; returns as `plug` does."""
+        await self.check()
+        assert self._monitor is not None
+        await self._wiring.lay(device_id, socket, config, self._monitor.version)
+        transitional = config.layout != "modern"
+        try:
+            driver = vhost_user.DRIVERS["transitional" if transitional else "modern"]
+            known = {entry["name"] for entry in await self._ask("device-list-properties", typename=driver)}
+            place = await self.add(device_id, vhost_user.device(device_id, config, known), transitional=transitional)
+            if not config.link_up:
+                await self.set_link(device_id, up=False)
+        except BaseException:
+            await self._wiring.take_up(device_id)
+            raise
+        return Placement(place.bus, place.slot, await self.address(device_id))
+
+    async def set_link(self, device_id: str, *, up: bool) -> None:
+        """The link that a function of QEMU's own shows to its driver."""
+        await self._ask("set_link", name=device_id, up=up)
 
     async def choose(self, *, transitional: bool, without: frozenset[str] = frozenset()) -> Place:
         """The place that the next device would get. Raises NoIoWindow, NoFreePort or another HostError.
@@ -150,9 +198,10 @@ class QemuHost:
         A device that is not there, or whose QEMU ends, is out. Raises UnplugWouldCrash, GuestKeepsDevice or another
         HostError.
         """
-        if not await self._has(device_id):
+        driver = (await self._peripherals()).get(device_id)
+        if driver is None:
             return
-        if refusal := self._unplug_trap(device_id, vectors):
+        if driver == DRIVER and (refusal := self._unplug_trap(device_id, vectors)):
             raise refusal
         left = asyncio.get_running_loop().create_future()
         self._leaving[device_id] = left
@@ -160,14 +209,17 @@ class QemuHost:
             await self._delete(device_id, left, timeout)
         finally:
             self._leaving.pop(device_id, None)
-        await self._guard_migration()
+        if driver == DRIVER:
+            await self._guard_migration()
+        else:
+            await self._wiring.take_up(device_id)
 
     async def address(self, device_id: str) -> str | None:
         """The guest's address of a device, such as "01:00.0"; None while the guest has given it none."""
         return pci.address(await self._ask("query-pci"), device_id)
 
     async def devices(self) -> tuple[str, ...]:
-        """Ids of the vfio-user devices that the machine has."""
+        """Ids of the devices that the machine has and that may be ours."""
         return _ours(await self._ask("qom-list", path="/machine/peripheral"))
 
     async def topology(self) -> pci.Topology:
@@ -198,8 +250,9 @@ class QemuHost:
         await monitor.connect()
         guard = MigrationGuard(monitor, self._on_migration_cancelled)
         try:
-            found = _ours(await monitor.execute("qom-list", {"path": "/machine/peripheral"}))
-            await guard.watch(found)
+            peripherals = await monitor.execute("qom-list", {"path": "/machine/peripheral"})
+            found = _ours(peripherals)
+            await guard.watch(_of(peripherals, DRIVER))
         except HostError:
             await monitor.close()
             raise
@@ -250,7 +303,13 @@ class QemuHost:
         if left := self._leaving.get(device_id):
             _resolve(left, None)
         else:
+            self._later(self._wiring.take_up(device_id))
             self._tell(Removed(device_id))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _on_migration_cancelled(self, sentence: str) -> None:
         self._tell(MigrationCancelled(sentence))
@@ -263,27 +322,17 @@ class QemuHost:
 
     # ---- steps
 
-    async def _has(self, device_id: str) -> bool:
+    async def _peripherals(self) -> dict[str, str]:
+        """The driver of each device with an id; none when QEMU has ended."""
         try:
             peripherals = await self._ask("qom-list", path="/machine/peripheral")
         except HostGone:
-            return False
+            return {}
         except HostUnreachable as error:
             if error.ended:
-                return False
+                return {}
             raise
-        return any(entry["name"] == device_id for entry in peripherals)
-
-    async def _check_driver(self) -> None:
-        try:
-            await self._ask("device-list-properties", typename=DRIVER)
-        except HostRefused as error:
-            raise NoVfioUser(self.name, self.version or "of unknown version") from error
-
-    async def _check_memory(self) -> None:
-        private = [b.get("id") or "without a name" for b in await self._ask("query-memdev") if not b.get("share")]
-        if private:
-            raise MemoryNotShared(self.name, tuple(private))
+        return {entry["name"]: _driver(entry) for entry in peripherals}
 
     async def _properties(self, bridge: str) -> pci.Properties:
         hotplug = await self._property(bridge, "hotplug")
@@ -331,7 +380,7 @@ class QemuHost:
 
     async def _guard_migration(self) -> None:
         if self._guard is not None and self.connected:
-            await self._guard.watch(await self.devices())
+            await self._guard.watch(_of(await self._ask("qom-list", path="/machine/peripheral"), DRIVER))
 
 
 def _talk_failed(error: HostRefused, socket: Path) -> HostError:
@@ -344,7 +393,15 @@ def _talk_failed(error: HostRefused, socket: Path) -> HostError:
 
 
 def _ours(peripherals: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
-    return tuple(sorted(entry["name"] for entry in peripherals if entry["type"] == f"child<{DRIVER}>"))
+    return _of(peripherals, DRIVER, *vhost_user.DRIVERS.values())
+
+
+def _of(peripherals: Iterable[Mapping[str, str]], *drivers: str) -> tuple[str, ...]:
+    return tuple(sorted(entry["name"] for entry in peripherals if _driver(entry) in drivers))
+
+
+def _driver(entry: Mapping[str, str]) -> str:
+    return entry["type"].removeprefix("child<").removesuffix(">")
 
 
 def _place_is_to_blame(error: HostRefused) -> bool:

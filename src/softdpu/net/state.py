@@ -63,7 +63,7 @@ class NetState(msgspec.Struct, omit_defaults=True):
     filter: FilterState = msgspec.field(default_factory=FilterState)
 
 
-class FunctionState(msgspec.Struct, omit_defaults=True):
+class FunctionState(msgspec.Struct, omit_defaults=True, tag_field="export", tag="vfio-user"):
     """Everything that a function is: ``Function.restore`` of it goes on where the former function was."""
 
     config: FunctionConfig

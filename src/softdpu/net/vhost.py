@@ -39,7 +39,7 @@ _OF_THE_VMM = (_OF_THE_CONTROL_QUEUE & ~_ASKED_OF_THE_BACK_END) | f.mask_of(f.AC
 _FAULTS_KEPT = 8
 
 
-class VhostState(msgspec.Struct, omit_defaults=True):
+class VhostState(msgspec.Struct, omit_defaults=True, tag_field="export", tag="vhost-user"):
     """Everything that the function is, but what the datapath tells anew to each controller."""
 
     config: FunctionConfig

@@ -18,7 +18,9 @@ FIELDS = (
     "legacy",
     "num_msix",
     "host",
+    "export",
 )
+EXPORTS = ("auto", "vfio-user", "vhost-user")
 IB_DEVICES = ("mlx5_0", "mlx5_1", "mlx5_bond_0")
 
 
@@ -37,6 +39,10 @@ def declare(parser: ArgumentParser) -> None:
     parser.add_argument("-l", "--legacy", action="store_true", help="transitional device: usable by legacy drivers")
     parser.add_argument("--num_msix", type=number, help="MSI-X vectors (default: as the firmware says; 0: INTx only)")
     parser.add_argument("--host", help="which attached host, see softdpu host list (default: the only one)")
+
+    parser.add_argument(
+        "--export", choices=EXPORTS, help="how the host meets the device (default: as virtnet.conf says, auto)"
+    )
 
 
 def run(options: Namespace, client: Client) -> int:

@@ -1,0 +1,75 @@
+"""With `auto`, a hot-plugged function is rings behind QEMU's own where that can do more: unplug, and come back."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from softdpu.lab import Guest
+from tests.dpu_under_test import Plugged
+from tests.guests.bench import Bench, Nic
+from tests.guests.conftest import Boot
+
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+
+REASONS = {"11.1": "aborts when a vfio-user device with MSI-X is unplugged", "7.2": "has no vfio-user-pci device"}
+
+
+@pytest.mark.parametrize("qemu", REASONS)
+def test_hotplug_as_documented(bench: Bench, boot: Boot, qemu: str) -> None:
+    """One guest: legacy and modern driver, unplug and re-plug under traffic, the datapath killed under traffic."""
+    guest = boot("6.1", qemu=qemu, root_ports=1)
+    device = bench.hotplug(guest, export="auto")
+    shown = bench.dpu.query(device)
+    assert (shown["export"], shown["transitional"]) == ("vhost-user", 1)
+    assert REASONS[qemu] in shown["export_reason"]
+    serves_either_driver(bench, guest, device)
+    device = leaves_and_comes_back_under_traffic(bench, guest, device)
+    outlives_its_controller_and_its_datapath(bench, bench.configure(guest, device))
+    bench.dpu.unplug(device)
+    assert guest.qmp("query-chardev") == [
+        entry for entry in guest.qmp("query-chardev") if "VNETS" not in entry["label"]
+    ]
+    assert bench.dpu.own_mistakes() == []
+
+
+def serves_either_driver(bench: Bench, guest: Guest, device: Plugged) -> None:
+    for parameter, mode in (("", "modern"), ("force_legacy=1", "legacy")):
+        guest.run(f"virtio reload {parameter}", check=True)
+        bench.ping_both_ways(bench.configure(guest, device))
+        assert bench.dpu.query(device)["driver_mode"] == mode
+
+
+def leaves_and_comes_back_under_traffic(bench: Bench, guest: Guest, device: Plugged) -> Plugged:
+    with traffic(bench, bench.configure(guest, device)):
+        bench.dpu.unplug(device)
+        guest.wait_for("[ $(ls /sys/class/net | wc -l) = 1 ]")
+        again = bench.hotplug(guest, export="auto")
+    bench.ping_both_ways(bench.configure(guest, again))
+    return again
+
+
+def outlives_its_controller_and_its_datapath(bench: Bench, nic: Nic) -> None:
+    bench.dpu.restart_controller()
+    shown = bench.dpu.query(nic.device)
+    assert (shown["export"], shown["driver_mode"], shown["vmm"]) == ("vhost-user", "legacy", "connected")
+    with traffic(bench, nic):
+        former = bench.dpu.datapath_pid
+        bench.dpu.kill_datapath()
+        bench.dpu.wait_for_another_datapath(former)
+        nic.guest.wait_for(f"ping -c 1 -W 1 {nic.gateway}")
+    bench.ping_both_ways(nic)
+
+
+@contextmanager
+def traffic(bench: Bench, nic: Nic) -> Iterator[None]:
+    """A hundred pings a second from the guest, and from the representor."""
+    out = nic.guest.begin(f"while :; do ping -i 0.01 -W 1 -c 100 {nic.gateway}; done")
+    command = ["ip", "netns", "exec", bench.dpu.netns, str(bench.busybox), "ping", "-i", "0.01", nic.address]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as back:
+        try:
+            yield
+        finally:
+            back.kill()
+            out.kill()
