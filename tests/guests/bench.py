@@ -65,7 +65,8 @@ class Bench:
     ) -> Plugged:
         """Plugs a device into the guest; without a guest it waits on its socket.
 
-        `export` "auto" is what an operator gets who says nothing of it; `vectors` is the number of MSI-X vectors: 0 for INTx only, None for what the firmware says.
+        `export` "auto" is what an operator gets who says nothing of it; `vectors` is the number of MSI-X vectors: 0
+        for INTx only, None for what the firmware says.
         """
         more = ["--export", export, *([] if vectors is None else ["--num_msix", vectors])]
         mac, reply = self.try_hotplug(guest, *(["-l"] if legacy else []), "-f", hex(features), *more)

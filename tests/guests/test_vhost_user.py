@@ -24,41 +24,40 @@ def test_hotplug_as_documented(bench: Bench, boot: Boot, qemu: str) -> None:
     shown = bench.dpu.query(device)
     assert (shown["export"], shown["transitional"]) == ("vhost-user", 1)
     assert REASONS[qemu] in shown["export_reason"]
-    serves_either_driver(bench, guest, device)
-    device = leaves_and_comes_back_under_traffic(bench, guest, device)
-    outlives_its_controller_and_its_datapath(bench, bench.configure(guest, device))
-    bench.dpu.unplug(device)
-    assert guest.qmp("query-chardev") == [
-        entry for entry in guest.qmp("query-chardev") if "VNETS" not in entry["label"]
-    ]
+    nic = serves_either_driver(bench, guest, device)
+    nic = leaves_and_comes_back_under_traffic(bench, nic)
+    outlives_its_controller_and_its_datapath(bench, nic)
+    bench.dpu.unplug(nic.device)
+    assert not [entry for entry in guest.qmp("query-chardev") if nic.device.vuid in entry["label"]]
     assert bench.dpu.own_mistakes() == []
 
 
-def serves_either_driver(bench: Bench, guest: Guest, device: Plugged) -> None:
+def serves_either_driver(bench: Bench, guest: Guest, device: Plugged) -> Nic:
     for parameter, mode in (("", "modern"), ("force_legacy=1", "legacy")):
         guest.run(f"virtio reload {parameter}", check=True)
-        bench.ping_both_ways(bench.configure(guest, device))
+        bench.ping_both_ways(nic := bench.configure(guest, device))
         assert bench.dpu.query(device)["driver_mode"] == mode
+    return nic
 
 
-def leaves_and_comes_back_under_traffic(bench: Bench, guest: Guest, device: Plugged) -> Plugged:
-    with traffic(bench, bench.configure(guest, device)):
-        bench.dpu.unplug(device)
-        guest.wait_for("[ $(ls /sys/class/net | wc -l) = 1 ]")
-        again = bench.hotplug(guest, export="auto")
-    bench.ping_both_ways(bench.configure(guest, again))
-    return again
+def leaves_and_comes_back_under_traffic(bench: Bench, nic: Nic) -> Nic:
+    with traffic(bench, nic):
+        bench.dpu.unplug(nic.device)
+        nic.guest.wait_for("[ $(ls /sys/class/net | wc -l) = 1 ]")
+        again = bench.hotplug(nic.guest, export="auto")
+    bench.ping_both_ways(found := bench.configure(nic.guest, again))
+    return found
 
 
 def outlives_its_controller_and_its_datapath(bench: Bench, nic: Nic) -> None:
-    bench.dpu.restart_controller()
-    shown = bench.dpu.query(nic.device)
-    assert (shown["export"], shown["driver_mode"], shown["vmm"]) == ("vhost-user", "legacy", "connected")
     with traffic(bench, nic):
         former = bench.dpu.datapath_pid
         bench.dpu.kill_datapath()
         bench.dpu.wait_for_another_datapath(former)
         nic.guest.wait_for(f"ping -c 1 -W 1 {nic.gateway}")
+    bench.dpu.restart_controller()
+    shown = bench.dpu.query(nic.device)
+    assert (shown["export"], shown["driver_mode"], shown["vmm"]) == ("vhost-user", "legacy", "connected")
     bench.ping_both_ways(nic)
 
 
