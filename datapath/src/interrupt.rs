@@ -5,9 +5,12 @@
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
 
 use crate::counters::{Function, FunctionCounters};
+use crate::guard::Mark;
 
 /// ISR status bits (virtio 1.3 §4.1.4.5).
 pub const ISR_QUEUE: u8 = 1;
@@ -15,6 +18,9 @@ pub const ISR_CONFIG: u8 = 2;
 
 /// No MSI-X vector is mapped to the event.
 pub const NO_VECTOR: u16 = 0xffff;
+
+/// How often a VMM may let a write block before its eventfds are not taken any more.
+const STRIKES: u8 = 3;
 
 /// The interrupt types of VFIO_DEVICE_GET_IRQ_INFO that a function has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +35,7 @@ pub enum Irq {
 pub struct Lines {
     state: Mutex<State>,
     counters: FunctionCounters,
+    mark: Arc<Mark>,
 }
 
 struct State {
@@ -41,6 +48,8 @@ struct State {
     msix: bool,
     intx_disabled: bool,
     config_vector: u16,
+    /// How often an eventfd blocked whoever wrote to it.
+    strikes: u8,
 }
 
 #[derive(Default)]
@@ -48,6 +57,8 @@ struct Line {
     eventfd: Option<OwnedFd>,
     masked: bool,
     pending: bool,
+    /// Writing to it blocked.
+    stuck: bool,
 }
 
 impl Lines {
@@ -62,8 +73,14 @@ impl Lines {
             msix: false,
             intx_disabled: false,
             config_vector: NO_VECTOR,
+            strikes: 0,
         };
-        Self { state: Mutex::new(state), counters }
+        Self { state: Mutex::new(state), counters, mark: Arc::default() }
+    }
+
+    /// For whoever sees to it that nobody waits in here.
+    pub fn mark(&self) -> &Arc<Mark> {
+        &self.mark
     }
 
     // ---- from the worker
@@ -133,6 +150,9 @@ impl Lines {
     /// Assigns an eventfd to each line from `start` on; a line that has something to tell fires at once.
     pub fn assign(&self, irq: Irq, start: usize, eventfds: Vec<OwnedFd>) {
         self.with(|state| {
+            if state.strikes >= STRIKES {
+                return 0;
+            }
             for (line, eventfd) in state.lines(irq)[start..].iter_mut().zip(eventfds) {
                 (line.eventfd, line.masked) = (Some(eventfd), false);
             }
@@ -172,7 +192,11 @@ impl Lines {
     /// Changes the state and counts the interrupts sent.
     fn with(&self, change: impl FnOnce(&mut State) -> u64) -> u64 {
         let mut state = self.lock();
-        let sent = change(&mut state);
+        let (sent, late) = self.mark.during(|| change(&mut state));
+        if late && state.strike() {
+            log::warn!("a VMM let interrupts block: its eventfds are not written any more");
+            self.counters.add(Function::StuckInterrupts, 1);
+        }
         if sent > 0 {
             self.counters.add(Function::Interrupts, sent);
         }
@@ -215,9 +239,32 @@ impl State {
     fn catch_up(&mut self, irq: Irq) -> u64 {
         match irq {
             Irq::Intx => self.raise_intx(),
-            Irq::Msix => self.vectors.iter_mut().filter(|line| line.pending).map(Line::fire).sum(),
+            Irq::Msix => self.fire_pending(),
             Irq::Error | Irq::Request => 0,
         }
+    }
+
+    /// Stops at one that blocks: the others of the same VMM may be no better.
+    fn fire_pending(&mut self) -> u64 {
+        let mut sent = 0;
+        for line in self.vectors.iter_mut().filter(|line| line.pending) {
+            sent += line.fire();
+            if line.stuck {
+                break;
+            }
+        }
+        sent
+    }
+
+    /// Drops every eventfd if one was found to block. A VMM that does so again and again is given no more chances.
+    fn strike(&mut self) -> bool {
+        let all = [Irq::Intx, Irq::Msix, Irq::Error, Irq::Request];
+        let stuck = all.iter().any(|irq| self.lines(*irq).iter_mut().any(|line| std::mem::take(&mut line.stuck)));
+        if stuck {
+            self.strikes = self.strikes.saturating_add(1);
+            all.iter().for_each(|irq| self.lines(*irq).iter_mut().for_each(|line| line.eventfd = None));
+        }
+        stuck
     }
 }
 
@@ -229,10 +276,11 @@ impl Line {
     }
 
     /// The number of interrupts sent. A full eventfd needs no further write: its reader is behind.
-    fn write(&self) -> u64 {
+    fn write(&mut self) -> u64 {
         let Some(eventfd) = &self.eventfd else { return 0 };
-        let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
-        1
+        // Only a write that waits is interrupted (see `guard`).
+        self.stuck = rustix::io::write(eventfd, &1u64.to_ne_bytes()) == Err(Errno::INTR);
+        u64::from(!self.stuck)
     }
 }
 

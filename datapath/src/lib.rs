@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod control;
 pub mod counters;
+pub mod guard;
 pub mod interrupt;
 pub mod journal;
 pub mod memory;

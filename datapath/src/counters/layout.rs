@@ -48,6 +48,7 @@ pub enum Function {
     DropUplinkBusy,
     DropUplinkDown,
     DropNoSuchMac,
+    StuckInterrupts,
     DropQueueDisabled,
 }
 

@@ -126,3 +126,20 @@ fn a_trigger_of_the_vmm_writes_the_eventfd_only() {
     lines.trigger(Irq::Request, 0);
     assert_eq!((fired(&mine), lines.isr()), (1, 0));
 }
+
+#[test]
+fn an_eventfd_that_is_full_and_blocks_costs_its_own_vmm_the_interrupts() {
+    let guard = crate::guard::Guard::spawn().unwrap();
+    let counters = crate::counters::Counters::new().unwrap();
+    let lines = Lines::new(2, counters.function(0));
+    guard.watch(lines.mark());
+    lines.set_interrupts(true, false);
+    for strike in 1..=4 {
+        let full = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
+        rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let both = vec![full.try_clone().unwrap(), full.try_clone().unwrap()];
+        lines.assign(Irq::Msix, 0, both);
+        assert!(!lines.signal_queue(0) && !lines.signal_queue(1), "neither is written");
+        assert_eq!(counters.function(0).get(Function::StuckInterrupts), strike.min(3), "after three it is not tried");
+    }
+}

@@ -121,6 +121,11 @@ impl Region {
         Region { iova, len, protection, host: None, mapping: None }
     }
 
+    /// Whether it takes a mapping of this process.
+    pub fn mapped(&self) -> bool {
+        self.mapping.is_some()
+    }
+
     pub fn iova(&self) -> u64 {
         self.iova
     }

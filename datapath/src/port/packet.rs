@@ -107,6 +107,12 @@ fn restored(slot: &mut Slot) -> Option<(Header, Range<usize>)> {
     Some((Header::new(header), 0..end))
 }
 
+impl From<Packets> for OwnedFd {
+    fn from(packets: Packets) -> OwnedFd {
+        packets.fd
+    }
+}
+
 impl AsFd for Packets {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

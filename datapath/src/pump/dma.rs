@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
 
@@ -10,6 +13,37 @@ use crate::memory::{Protection, Region, Table};
 
 /// Maps that one VMM may have at a time; told to it in the VERSION reply.
 pub const MAX_MAPS: usize = 8192;
+
+/// Of those that take a mapping of this process, of which the kernel gives 65530 (vm.max_map_count): each VMM has so many of
+/// its own, and all together share a pool beyond that. So one that maps page by page leaves the others theirs.
+const OWN_MAPPINGS: usize = 32;
+const POOL: usize = 24_000;
+
+/// What is left of the pool, in mappings.
+#[derive(Clone)]
+pub struct Pool(Arc<AtomicUsize>);
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool(Arc::new(AtomicUsize::new(POOL)))
+    }
+}
+
+impl Pool {
+    /// A VMM that has this many mappings wants one more.
+    fn take(&self, mapped: usize) -> Result<(), Errno> {
+        if mapped < OWN_MAPPINGS {
+            return Ok(());
+        }
+        let taken = self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        taken.map(drop).map_err(|_| Errno::NOSPC)
+    }
+
+    /// One that had this many mappings has `left` now.
+    fn give_back(&self, mapped: usize, left: usize) {
+        self.0.fetch_add(mapped.saturating_sub(OWN_MAPPINGS) - left.saturating_sub(OWN_MAPPINGS), Relaxed);
+    }
+}
 
 /// Addresses, offsets and sizes are multiples of this.
 pub const PAGE: u64 = 4096;
@@ -26,15 +60,24 @@ const UNMAP_SIZE: u32 = 24;
 #[derive(Default)]
 pub struct Maps {
     regions: BTreeMap<u64, Region>,
+    pool: Pool,
+    /// Regions that are mapped here.
+    mapped: usize,
 }
 
 impl Maps {
+    /// Maps whose number is bounded together with those of others.
+    pub fn sharing(pool: Pool) -> Maps {
+        Maps { pool, regions: BTreeMap::new(), mapped: 0 }
+    }
+
     pub fn table(&self) -> Table {
         Table::new(self.regions.values().cloned().collect())
     }
 
     pub fn clear(&mut self) {
         self.regions.clear();
+        self.settle();
     }
 
     /// Carries out DMA_MAP.
@@ -56,7 +99,7 @@ impl Maps {
         }
         let protection = Protection { read: flags & READ != 0, write: flags & WRITE != 0 };
         let region = match fd {
-            Some(fd) => shared(fd, offset, iova, len, protection)?,
+            Some(fd) => self.mapping(|| shared(fd, offset, iova, len, protection))?,
             None => Region::unmapped(iova, len, protection),
         };
         self.regions.insert(iova, region);
@@ -85,7 +128,28 @@ impl Maps {
 
     fn take(&mut self, start: u64, end: u64) -> Vec<Region> {
         let inside: Vec<u64> = self.regions.range(start..end).map(|(iova, _)| *iova).collect();
-        inside.iter().filter_map(|iova| self.regions.remove(iova)).collect()
+        let taken = inside.iter().filter_map(|iova| self.regions.remove(iova)).collect();
+        self.settle();
+        taken
+    }
+
+    /// Makes a region that takes a mapping, if there is one left.
+    fn mapping(&mut self, make: impl FnOnce() -> Result<Region, Errno>) -> Result<Region, Errno> {
+        self.pool.take(self.mapped)?;
+        self.mapped += 1;
+        let made = make();
+        if made.is_err() {
+            self.pool.give_back(self.mapped, self.mapped - 1);
+            self.mapped -= 1;
+        }
+        made
+    }
+
+    /// Regions have left: their mappings are others' now.
+    fn settle(&mut self) {
+        let left = self.regions.values().filter(|region| region.mapped()).count();
+        self.pool.give_back(self.mapped, left);
+        self.mapped = left;
     }
 
     fn overlaps(&self, start: u64, end: u64) -> bool {
@@ -98,6 +162,12 @@ impl Maps {
             let before = self.regions.range(..bound).next_back();
             before.is_some_and(|(_, region)| region.iova() + region.len() > *bound)
         })
+    }
+}
+
+impl Drop for Maps {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -210,6 +280,23 @@ mod tests {
         let pipe = rustix::pipe::pipe().unwrap().0;
         assert!(maps.map(&map_body(READ, 0, 0, PAGE), vec![pipe]).is_err());
         assert_eq!(maps.map(&map_body(READ | WRITE, PAGE, 0, PAGE), vec![memory(2 * PAGE)]), Ok(()));
+    }
+
+    #[test]
+    fn a_vmm_that_takes_the_whole_pool_leaves_the_others_their_own() {
+        let pool = Pool(Arc::new(AtomicUsize::new(3)));
+        let (mut greedy, mut modest) = (Maps::sharing(pool.clone()), Maps::sharing(pool.clone()));
+        let one = |maps: &mut Maps, page: u64| maps.map(&map_body(READ, 0, page * PAGE, PAGE), vec![memory(PAGE)]);
+        let most = OWN_MAPPINGS as u64 + 3;
+        (0..most).for_each(|page| assert_eq!(one(&mut greedy, page), Ok(())));
+        assert_eq!(one(&mut greedy, most), Err(Errno::NOSPC));
+        assert_eq!(greedy.map(&map_body(READ, 0, most * PAGE, PAGE), vec![]), Ok(()), "no mapping is needed");
+        (0..OWN_MAPPINGS as u64).for_each(|page| assert_eq!(one(&mut modest, page), Ok(())));
+        assert_eq!(one(&mut modest, most), Err(Errno::NOSPC));
+        assert_eq!(greedy.unmap(&unmap_body(0, 0, PAGE)).map(|regions| regions.len()), Ok(1));
+        assert_eq!(one(&mut modest, most), Ok(()));
+        drop((greedy, modest));
+        assert_eq!(pool.0.load(Relaxed), 3);
     }
 
     #[test]

@@ -81,12 +81,13 @@ impl Function {
         let outside = Outside::new(description)?;
         listen(&listener, id, world)?;
         let lines = Arc::new(Lines::new(outside.vectors, counters.clone()));
+        world.guard.watch(lines.mark());
         let mut function = Self {
             id,
             outside,
             lines: lines.clone(),
             counters: counters.clone(),
-            maps: Maps::default(),
+            maps: Maps::sharing(world.mappings.clone()),
             peer: Peer::Absent,
             requests: Requests::new(id),
             state,

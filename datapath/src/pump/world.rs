@@ -5,8 +5,10 @@ use std::io;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
+use super::dma::Pool;
 use super::poll::{Flags, Poller, READ, Token};
 use crate::control::Control;
+use crate::guard::Guard;
 use crate::worker::orders::{FunctionId, Notice, Order, Receipt};
 use crate::worker::{Notices, WorkerHandle};
 
@@ -14,6 +16,10 @@ pub struct World {
     pub worker: WorkerHandle,
     pub control: Control,
     pub poller: Poller,
+    /// What VMMs may still map beyond what each has of its own.
+    pub mappings: Pool,
+    /// Sees to it that nobody waits on a VMM's eventfd.
+    pub guard: Guard,
     notices: Notices,
     /// Taken from the worker, but not yet dealt with.
     waiting: VecDeque<Notice>,
@@ -32,7 +38,10 @@ impl World {
         poller.add(&notices, Token::Notices, READ)?;
         let (waiting, resting) = (VecDeque::new(), Vec::new());
         let deadlines = VecDeque::new();
-        let world = Self { worker, control, poller, notices, waiting, wants_room: false, resting, deadlines };
+        let guard = Guard::spawn()?;
+        let mappings = Pool::default();
+        let world =
+            Self { worker, control, poller, mappings, guard, notices, waiting, wants_room: false, resting, deadlines };
         // A thread that starts makes system calls that the sandbox does not allow: wait until it takes orders.
         world.settle(|done| Order::StopAll { function: 0, done });
         Ok(world)

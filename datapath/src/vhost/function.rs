@@ -42,6 +42,7 @@ impl Function {
         }
         // A line a ring: the front end's call descriptors. There are no registers.
         let lines = Arc::new(Lines::new(offer.rings as u16, counters.clone()));
+        world.guard.watch(lines.mark());
         lines.set_interrupts(true, true);
         let port = Port { id, offer, lines: lines.clone(), counters: counters.clone(), frame_limit: LONGEST };
         let mut function = Self {

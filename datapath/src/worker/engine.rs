@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::epoll;
 
+use super::closer::Closer;
 use super::fabric::{Fabric, Scratch};
 use super::forward::forward;
 use super::function::{Function, Queue, Slot, conclude};
@@ -37,6 +38,7 @@ pub struct Engine {
     pub(super) fabric: Fabric,
     pub(super) scratch: Scratch,
     items: VecDeque<Item>,
+    pub(super) closer: Closer,
     outbox: Outbox,
     pub(super) epoll: OwnedFd,
     /// How long a queue is polled after its last frame.
@@ -52,6 +54,7 @@ impl Engine {
             fabric: Fabric::new(),
             scratch: Scratch::new(),
             items: VecDeque::new(),
+            closer: Closer::spawn()?,
             outbox,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             patience: Duration::ZERO,

@@ -2,6 +2,7 @@
 //! there is none.
 
 mod announce;
+mod closer;
 mod deliver;
 mod doorbells;
 mod engine;

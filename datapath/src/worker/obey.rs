@@ -97,9 +97,12 @@ impl Engine {
 
     fn forget(&mut self, function: FunctionId) {
         self.drop_kicks(function, |_| true);
-        if let Some(port) = self.fabric.functions.get_mut(function as usize).and_then(Option::take) {
+        if let Some(mut port) = self.fabric.functions.get_mut(function as usize).and_then(Option::take) {
             self.let_go(function, |_| true);
-            port.tap.iter().for_each(|tap| self.unwatch(tap.as_fd()));
+            if let Some(tap) = port.tap.take() {
+                self.unwatch(tap.as_fd());
+                self.closer.close(tap.into());
+            }
             self.fabric.review(function);
         }
     }

@@ -35,6 +35,7 @@ impl Engine {
         self.unwatch(uplink.as_fd());
         self.let_go(uplink.port(), |_| true);
         self.fabric.learning.forget(uplink.port());
+        self.closer.close(uplink.into());
     }
 
     fn uplink_readable(&mut self, number: u8) {

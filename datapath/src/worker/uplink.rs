@@ -1,6 +1,6 @@
 //! A named port to the network outside: what guests send to it, and what comes from there.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::deliver::deliver;
 use super::doorbells::bits;
@@ -93,6 +93,12 @@ impl Uplink {
         let inbound = Inbound { number: self.number, port, counters };
         self.flooding = inbound.switch(&frames, fabric, scratch);
         if count == BATCH { Next::Again } else { Next::Quiet }
+    }
+}
+
+impl From<Box<Uplink>> for OwnedFd {
+    fn from(uplink: Box<Uplink>) -> OwnedFd {
+        uplink.wire.into()
     }
 }
 

@@ -45,6 +45,7 @@ FUNCTION_COUNTERS = (
     "drop_uplink_busy",  # its queue is full
     "drop_uplink_down",  # its interface is gone
     "drop_no_such_mac",  # nobody is known to have the address, and flooding is off
+    "stuck_interrupts",  # eventfds given up because the VMM let a write to them block
     "drop_queue_disabled",  # sent on a queue that the VMM has disabled
 )
 
