@@ -5,15 +5,21 @@ mod driver;
 mod header;
 mod input;
 mod memory;
+mod process;
 mod rig;
 mod rings;
+mod vfio;
+mod vhost;
 
 pub use header::header;
+pub use vfio::vfio;
+pub use vhost::vhost;
 
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: &[(&str, Target)] = &[("split", split), ("packed", packed), ("header", header)];
+pub const TARGETS: &[(&str, Target)] =
+    &[("split", split), ("packed", packed), ("vhost", vhost), ("vfio", vfio), ("header", header)];
 
 /// Two guests on one worker with split rings.
 pub fn split(data: &[u8]) {

@@ -17,7 +17,7 @@ use crate::memory::{BASE, Memory};
 pub const HEADER: usize = 12;
 /// Where buffers are.
 pub const BUFFERS: u64 = BASE + 2 * STRIDE;
-const DROPS: [Counter; 15] = [
+const DROPS: [Counter; 16] = [
     Counter::DropNoBuffer,
     Counter::DropFiltered,
     Counter::DropVlan,
@@ -33,6 +33,7 @@ const DROPS: [Counter; 15] = [
     Counter::DropUplinkBusy,
     Counter::DropUplinkDown,
     Counter::DropNoSuchMac,
+    Counter::DropQueueDisabled,
 ];
 
 pub struct Rig {
@@ -122,10 +123,24 @@ impl Rig {
         self.notices.take().into_iter().filter_map(fault).collect()
     }
 
+    /// What a function counted of each of these.
+    pub fn sum(&self, id: u32, which: &[Counter]) -> u64 {
+        let counters = self.counters.function(id);
+        which.iter().map(|&counter| counters.get(counter)).sum()
+    }
+
     /// Frames that were dropped, wherever that was counted.
     pub fn dropped(&self) -> u64 {
-        let counters = [0, 1].map(|id| self.counters.function(id));
-        counters.iter().flat_map(|counters| DROPS.map(|drop| counters.get(drop))).sum()
+        [0, 1].iter().map(|&id| self.sum(id, &DROPS)).sum()
+    }
+
+    /// Every frame that a function has to do with came from somewhere, and went somewhere or was dropped for a cause.
+    pub fn check_ledgers(&self) {
+        for id in [0, 1] {
+            let came = self.sum(id, &[Counter::TransmittedFrames, Counter::SwitchInFrames, Counter::FloodCopies]);
+            let went = self.sum(id, &[Counter::ReceivedFrames, Counter::SwitchOutFrames]);
+            assert_eq!(came, went + self.sum(id, &DROPS), "the ledger of guest {id} does not close");
+        }
     }
 }
 

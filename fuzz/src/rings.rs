@@ -165,6 +165,7 @@ impl Program {
                 assert_eq!(held, 0, "chains of guest {id} were not used");
             }
         }
+        self.rig.check_ledgers();
         if !self.hostile && faults.is_empty() {
             self.balance();
         }
