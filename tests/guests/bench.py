@@ -62,13 +62,14 @@ class Bench:
         legacy: bool = True,
         features: int = 0,
         export: str = "vfio-user",
+        queues: int = 3,
     ) -> Plugged:
         """Plugs a device into the guest; without a guest it waits on its socket.
 
         `export` "auto" is what an operator gets who says nothing of it; `vectors` is the number of MSI-X vectors: 0
         for INTx only, None for what the firmware says.
         """
-        more = ["--export", export, *([] if vectors is None else ["--num_msix", vectors])]
+        more = ["--export", export, "-n", queues, *([] if vectors is None else ["--num_msix", vectors])]
         mac, reply = self.try_hotplug(guest, *(["-l"] if legacy else []), "-f", hex(features), *more)
         assert reply.status == 0, f"{reply.output}{reply.errors}{self.dpu.log.read_text()[-4000:]}"
         path = self.dpu.root / "run/virtnet" / f"{reply.json['vuid']}.sock"

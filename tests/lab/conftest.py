@@ -22,6 +22,7 @@ def copy(lab: Lab, tmp_path: Path) -> Lab:
     parts = (
         "qemu",
         "qemu-7.2",
+        "tools",
         *(f"kernel-{name}" for name in NAMES),
         *(lab.initramfs(name).parent.name for name in NAMES),
     )

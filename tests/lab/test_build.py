@@ -58,6 +58,7 @@ def test_nothing_but_parts_and_the_lock_is_left(copy: Lab) -> None:
     parts = {
         "qemu",
         "qemu-7.2",
+        "tools",
         *(f"kernel-{kernel}" for kernel in kernels),
         *(copy.initramfs(kernel).parent.name for kernel in kernels),
     }

@@ -152,7 +152,7 @@ def test_pairs_that_are_not_there(function: Function, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"\0", b"\x06\0", b"\xff\xff", b"\5\1", b"\0\6", b"\1\2", b"\2\2", b"\3\1", b"\4\3"]
+    "head", [b"", b"\0", b"\x07\0", b"\xff\xff", b"\5\1", b"\0\6", b"\1\2", b"\2\2", b"\3\1", b"\4\3"]
 )
 def test_unknown_commands(function: Function, head: bytes) -> None:
     assert send(function, head, bytes(8)) == (ERR, NOTHING)

@@ -61,9 +61,10 @@ def test_packed_rings_are_offered_by_virtnet_conf_or_on_request() -> None:
 def test_default_bits() -> None:
     offloads = [0, 1, 2, 7, 8, 9, 11, 12, 13, 54, 55, 56]
     steering = [22, 57, 60]
+    coalescing = [52, 53]
     control = [16, 17, 18, 19, 20, 21, 23]
     rings = [27, 28, 29, 32, 35, 38, 40]
-    assert f.bits_of(DEFAULT) == sorted([3, 5, 15, 63, *offloads, *steering, *control, *rings])
+    assert f.bits_of(DEFAULT) == sorted([3, 5, 15, 63, *offloads, *steering, *coalescing, *control, *rings])
 
 
 def test_hashes_are_not_reported_without_a_command_that_says_how() -> None:

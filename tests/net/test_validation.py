@@ -94,6 +94,10 @@ def hashes(**changes: object) -> Change:
     return lambda state: assign(state.net.hash, changes)
 
 
+def coalescing(**changes: object) -> Change:
+    return lambda state: assign(state.net.coalescing, changes)
+
+
 def pci(**changes: object) -> Change:
     return lambda state: assign(state.pci, changes)
 
@@ -143,6 +147,10 @@ WRONG: list[tuple[Change, str]] = [
     (hashes(steer=True, table=(0,) * 256), "net.hash.table has 256 entries"),
     (hashes(steer=True, table=(2,)), "net.hash names a receive queue beyond 2 pairs"),
     (hashes(unclassified=-1), "net.hash names a receive queue"),
+    (coalescing(receive=(1, 1 << 32)), "net.coalescing has"),
+    (coalescing(transmit=(-1, 1)), "net.coalescing has"),
+    (coalescing(queues={4: (1, 1)}), "net.coalescing.queues names a queue beyond 4"),
+    (coalescing(queues={0: (1, -1)}), "net.coalescing has"),
     (filters(unicast=(b"1",)), "net.filter.unicast"),
     (filters(multicast=(bytes(6),) * 65), "net.filter.multicast"),
     (filters(vlans=b"1"), "net.filter.vlans has 1 bytes"),

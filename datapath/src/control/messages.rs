@@ -178,6 +178,14 @@ pub struct SetHash {
     pub unclassified: u64,
 }
 
+/// How interrupts of a receive or transmit queue are held back; with 0 of either they are not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetCoalescing {
+    pub queue: u64,
+    pub packets: u64,
+    pub microseconds: u64,
+}
+
 /// Whether the function's port passes frames.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetLink {
@@ -410,6 +418,7 @@ pub enum AnyEffect {
     SetFilter(SetFilter),
     SetPairs(SetPairs),
     SetHash(SetHash),
+    SetCoalescing(SetCoalescing),
     SetLink(SetLink),
     SetFabric(SetFabric),
     SetFrameLimit(SetFrameLimit),

@@ -1,5 +1,7 @@
 //! Carries out what the function, in the controller, asked for: orders to the worker, changes to the interrupt lines.
 
+use std::time::Duration;
+
 use super::function::{Function, Peer};
 use super::requests::Purpose;
 use super::world::World;
@@ -81,6 +83,12 @@ pub fn order(function: FunctionId, effect: AnyEffect) -> Result<Order, String> {
         AnyEffect::SetFilter(set) => Order::SetFilter { function, filter: filter(set)? },
         AnyEffect::SetPairs(set) => Order::SetPairs { function, pairs: number(set.pairs)? },
         AnyEffect::SetHash(set) => Order::SetHash { function, hash: hash(set)? },
+        AnyEffect::SetCoalescing(set) => Order::SetCoalescing {
+            function,
+            queue: number(set.queue)?,
+            packets: number(set.packets)?,
+            period: Duration::from_micros(set.microseconds),
+        },
         AnyEffect::SetLink(set) => Order::SetLink { function, up: set.up },
         AnyEffect::SetFabric(set) => Order::SetFabric { function, on: set.on },
         AnyEffect::SetUplink(set) => Order::Assign { function, uplink: number(set.uplink)? },

@@ -90,6 +90,11 @@ impl Ring {
         either!(self, ring => ring.flush())
     }
 
+    /// Whether the driver wants an interrupt for the last `count` chains, which were shown to it before.
+    pub fn still_wants(&self, count: u32) -> bool {
+        either!(self, ring => ring.still_wants(count))
+    }
+
     /// Asks the driver for no notifications.
     pub fn suppress(&mut self) {
         either!(self, ring => ring.suppress());

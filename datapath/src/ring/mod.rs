@@ -10,6 +10,7 @@ mod command;
 mod descriptor;
 mod fault;
 mod layout;
+mod moderation;
 mod packed;
 mod receive;
 mod split;
@@ -23,6 +24,7 @@ pub use batch::{Batch, Chain, Payload, pour};
 pub use command::Control;
 pub use fault::{Breach, Fault};
 pub use layout::Ring;
+pub use moderation::Moderation;
 pub use receive::{Receive, Room};
 pub use transmit::Transmit;
 

@@ -217,6 +217,13 @@ impl Packed {
         (std::mem::take(&mut self.count), wanted)
     }
 
+    /// Whether the driver wants an interrupt for chains that were shown to it before: unless it wants none at all, since
+    /// how many descriptors they had is no longer known.
+    pub fn still_wants(&self, _count: u32) -> bool {
+        fence(SeqCst);
+        (u32::from_le(self.driver.u32(0).load(Relaxed)) >> 16) as u16 & EVENT_FLAGS != DISABLE
+    }
+
     /// Asks the driver for no notifications (§2.8.10).
     pub fn suppress(&mut self) {
         self.wish(0, DISABLE);

@@ -4,6 +4,7 @@
 use super::batch::{Batch, Payload, pour};
 use super::fault::{Breach, Fault};
 use super::layout::Ring;
+use super::moderation::Moderation;
 use crate::memory::{Sink, Source, Table};
 use crate::offload::{Header, LONGEST_HEADER, Report};
 use crate::worker::orders::QueueSetup;
@@ -16,10 +17,11 @@ const BUFFERS_OF_LONGEST: usize = 43;
 const PATIENCE: u8 = 32;
 
 pub struct Receive {
-    ring: Ring,
+    pub ring: Ring,
     header: usize,
     mergeable: bool,
     pub vector: u16,
+    pub moderation: Moderation,
     /// The most buffers that were there at a time.
     fullest: usize,
     /// How often in a row the driver was found to have too few, and the index that it had reached.
@@ -42,6 +44,7 @@ impl Receive {
             header: setup.header.min(LONGEST_HEADER),
             mergeable: setup.mergeable,
             vector: setup.vector,
+            moderation: Moderation::default(),
             fullest: 0,
             starved: (0, 0),
         })

@@ -155,6 +155,13 @@ impl Split {
         (new.wrapping_sub(old), self.wants_interrupt(old, new))
     }
 
+    /// Whether the driver wants an interrupt for the last `count` chains, which were shown to it before.
+    pub fn still_wants(&self, count: u32) -> bool {
+        fence(SeqCst);
+        let count = count.min(self.size.into()) as u16;
+        self.wants_interrupt(self.published.wrapping_sub(count), self.published)
+    }
+
     /// Asks the driver for no notifications (§2.7.10). With the event index the old event, left behind, does it.
     pub fn suppress(&mut self) {
         if !self.event_index {

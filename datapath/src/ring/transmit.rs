@@ -3,19 +3,26 @@
 use super::batch::{Batch, Chain, Payload};
 use super::fault::Fault;
 use super::layout::Ring;
+use super::moderation::Moderation;
 use crate::memory::{Source, Table};
 use crate::offload::{Header, Offloads};
 use crate::worker::orders::QueueSetup;
 
 pub struct Transmit {
-    ring: Ring,
+    pub ring: Ring,
     header: usize,
     pub vector: u16,
+    pub moderation: Moderation,
 }
 
 impl Transmit {
     pub fn new(setup: &QueueSetup, table: &Table) -> Result<Transmit, Fault> {
-        Ok(Transmit { ring: Ring::new(setup, table)?, header: setup.header, vector: setup.vector })
+        Ok(Transmit {
+            ring: Ring::new(setup, table)?,
+            header: setup.header,
+            vector: setup.vector,
+            moderation: Moderation::default(),
+        })
     }
 
     /// Takes the next frames; on a fault the batch holds those before it.

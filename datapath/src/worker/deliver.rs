@@ -106,7 +106,9 @@ fn fill(
     let lost = if fault.is_some() { Loss::BadDescriptor } else { Loss::NoBuffer };
     lost.count(counters, u64::from((group & !delivered & !contradicted).count_ones()));
     counters.add(Counter::ReceivedFrames, u64::from(delivered.count_ones()));
-    conclude(lines, counters, queue, ring.vector, (count, interrupt));
+    let Receive { ring: used, moderation, vector, .. } = ring;
+    let flushed = scratch.clock.moderated((*id, queue), moderation, (count, interrupt), |n| used.still_wants(n));
+    conclude(lines, counters, queue, *vector, flushed);
     scratch.faults.extend(fault.map(|fault| (*id, fault)));
     scratch.room = room.recycle();
     delivered

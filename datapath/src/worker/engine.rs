@@ -16,6 +16,7 @@ use super::function::{Function, Queue, Slot, conclude};
 use super::notices::Outbox;
 use super::orders::{FunctionId, Notice};
 use super::represent::{Next, represent};
+use super::timers::Timers;
 use crate::counters::{Function as Counter, QUEUES};
 use crate::memory;
 use crate::ring::{Breach, Fault};
@@ -44,6 +45,7 @@ pub struct Engine {
     /// How long a queue is polled after its last frame.
     pub patience: Duration,
     pub(super) now: Duration,
+    pub(super) timers: Timers,
     pub(super) tickets: u64,
     poisonings: u64,
 }
@@ -59,6 +61,7 @@ impl Engine {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             patience: Duration::ZERO,
             now: Duration::ZERO,
+            timers: Timers::default(),
             tickets: 0,
             poisonings: memory::poisonings(),
         })
@@ -145,6 +148,8 @@ impl Engine {
     pub fn turn(&mut self, now: Duration) {
         self.now = now;
         self.fabric.now = now.as_secs() as u32;
+        self.scratch.clock.now = now;
+        self.expire(now);
         for _ in 0..self.items.len() {
             let Some(item) = self.items.pop_front() else { break };
             let kept = match item.queue {
@@ -219,6 +224,7 @@ impl Engine {
         let (fabric, scratch) = (&mut self.fabric, &mut self.scratch);
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut port, fabric, scratch)));
         self.fabric.functions[function as usize] = Some(port);
+        self.timers.take(&mut self.scratch.clock);
         for (receiver, fault) in std::mem::take(&mut self.scratch.faults) {
             self.fault(receiver, fault);
         }

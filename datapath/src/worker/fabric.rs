@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::flood::Flood;
 use super::function::Function;
 use super::orders::FunctionId;
+use super::timers::Clock;
 use super::uplink::Uplink;
 use crate::counters::{FUNCTIONS, UPLINKS};
 use crate::memory::Source;
@@ -36,6 +37,7 @@ pub struct Scratch {
     /// A frame that has to be finished for its receiver.
     pub unfinished: Vec<u8>,
     pub faults: Vec<(FunctionId, Fault)>,
+    pub clock: Clock,
 }
 
 impl Fabric {
@@ -81,6 +83,7 @@ impl Scratch {
             frame: vec![0; LONGEST],
             unfinished: vec![0; LONGEST],
             faults: Vec::new(),
+            clock: Clock::default(),
         }
     }
 }

@@ -91,7 +91,10 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
             outcome = Err(Breach::MemoryTaken.of(queue));
         }
         ring.put(&batch);
-        conclude(lines, counters, queue, ring.vector, ring.flush());
+        let flushed = ring.flush();
+        let Transmit { ring: used, moderation, vector, .. } = ring;
+        let flushed = scratch.clock.moderated((*id, queue), moderation, flushed, |n| used.still_wants(n));
+        conclude(lines, counters, queue, *vector, flushed);
     }
     scratch.sources = batch.recycle();
     outcome.map(|()| count)

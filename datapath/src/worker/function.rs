@@ -1,7 +1,9 @@
 //! What the worker knows of one function: its memory, queues, representor, and how its port is set.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::orders::{FunctionId, QueueSetup, Role};
 use crate::counters::{FunctionCounters, QUEUES, Queue as Counter};
@@ -24,6 +26,8 @@ pub struct Function {
     pub starved: bool,
     pub rules: Rules,
     pub steering: Steering,
+    /// How interrupts of a queue are held back: buffers and time.
+    pub coalescing: HashMap<u16, (u32, Duration)>,
     pub pairs: u16,
     pub link: bool,
     pub fabric: bool,
@@ -72,6 +76,7 @@ impl Function {
             starved: false,
             rules: Rules::open(),
             steering: Steering::default(),
+            coalescing: HashMap::new(),
             pairs: 1,
             link: true,
             fabric: true,
@@ -151,6 +156,7 @@ impl Function {
         self.disabled = 0;
         self.pairs = 1;
         self.steering = Steering::default();
+        self.coalescing.clear();
     }
 
     /// Takes a new table; queues whose rings are not in it wait until one comes in which they are.

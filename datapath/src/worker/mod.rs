@@ -18,6 +18,7 @@ mod pace;
 mod represent;
 mod shared;
 mod thread;
+mod timers;
 mod uplink;
 
 use std::io;

@@ -55,6 +55,9 @@ impl Engine {
                 self.change(function, |port| port.pairs = pairs.clamp(1, MOST_PAIRS))
             }
             Order::SetHash { function, hash } => self.change(function, |port| port.steering.set(&hash)),
+            Order::SetCoalescing { function, queue, packets, period } => {
+                self.set_coalescing(function, queue, packets, period);
+            }
             Order::SetLink { function, up } => {
                 self.change(function, |port| port.link = up);
                 self.settle(function);
@@ -117,7 +120,8 @@ impl Engine {
         self.let_go(function, |queue| queue == Some(setup.queue));
         let tickets = self.tickets;
         let Some(port) = self.fabric.get(function) else { return };
-        let queue = Queue::new(setup, &port.memory, tickets);
+        let mut queue = Queue::new(setup, &port.memory, tickets);
+        queue.iter_mut().for_each(|queue| port.moderate(setup.queue, queue));
         port.polled &= !(1u128.checked_shl(u32::from(setup.queue)).unwrap_or(0));
         match (queue, port.place(setup.queue)) {
             (Ok(mut queue), Some(slot)) => {

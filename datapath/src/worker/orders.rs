@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use super::kick::Kick;
 use crate::counters::FunctionCounters;
@@ -136,6 +137,12 @@ pub enum Order {
     SetHash {
         function: FunctionId,
         hash: Hash,
+    },
+    SetCoalescing {
+        function: FunctionId,
+        queue: u16,
+        packets: u32,
+        period: Duration,
     },
     SetLink {
         function: FunctionId,

@@ -53,7 +53,7 @@ fn drain(to: &mut Function, loss: Loss, scratch: &mut Scratch) -> Next {
 
 /// One receive queue: the kernel copies each frame into the driver's buffers.
 fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
-    let Function { counters, lines, memory, queues, tap, rules, steering, frame_limit, offloads, .. } = to;
+    let Function { id, counters, lines, memory, queues, tap, rules, steering, frame_limit, offloads, .. } = to;
     let (Some(tap), Some(Slot::Running(Queue::Receive(ring)))) = (tap, queues.first_mut()) else {
         return Ok(Next::Quiet);
     };
@@ -94,7 +94,9 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
     reader.tally.count(&counters.queue(0));
     counters.add(Counter::ReceivedFrames, delivered);
     let (count, interrupt, broken) = ring.flush(&mut room);
-    conclude(lines, counters, 0, ring.vector, (count, interrupt));
+    let Receive { ring: used, moderation, vector, .. } = ring;
+    let flushed = scratch.clock.moderated((*id, 0), moderation, (count, interrupt), |n| used.still_wants(n));
+    conclude(lines, counters, 0, *vector, flushed);
     scratch.room = room.recycle();
     if let Some(fault) = broken.or(fault) {
         return Err(fault);

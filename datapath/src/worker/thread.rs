@@ -64,10 +64,13 @@ impl Thread {
             return;
         }
         let before = self.start.elapsed();
-        self.ports(None);
+        self.ports(self.engine.timers.next().map(|at| at.saturating_sub(before)));
         self.doorbells.awake();
-        self.engine.now = self.start.elapsed();
-        self.engine.patience = self.pace.slept(self.engine.now.saturating_sub(before));
+        let now = self.start.elapsed();
+        self.engine.now = now;
+        if !self.engine.expire(now) {
+            self.engine.patience = self.pace.slept(now.saturating_sub(before));
+        }
     }
 
     /// Looks, or waits, for events of taps and for a wake.

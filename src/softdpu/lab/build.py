@@ -19,6 +19,7 @@ from softdpu.lab.sources import machine_mirrors
 # Raise a number when the part of that name is made differently: caches in the field are then made anew.
 _QEMU_RECIPE = "qemu 1"
 _OLD_QEMU_RECIPE = "qemu 7.2 1"
+_TOOLS_RECIPE = "tools 1"
 _KERNEL_RECIPE = "kernel 1"
 
 # For this long, guest file systems of other versions stay in a cache.
@@ -112,6 +113,7 @@ class Lab:
             lambda: _QEMU_RECIPE,
             lambda part: _make_qemu(part, _QEMU_RECIPE, packages(), prefix.PACKAGES),
         )
+        yield Part(self.cache / "tools"), lambda: _TOOLS_RECIPE, lambda part: _make_tools(part, packages())
         yield Part(self.cache / f"qemu-{OLD_QEMU}"), lambda: _OLD_QEMU_RECIPE, make_old_qemu
         for recipe in kernels.RECIPES:
             yield self._kernel(recipe.name), lambda: _KERNEL_RECIPE, _kernel_maker(recipe, packages)
@@ -131,7 +133,8 @@ class Lab:
     def _make_initramfs(self, name: str) -> Callable[[Part], None]:
         def make(part: Part) -> None:
             with part.rebuild(self._initramfs_recipe(name)(), {}) as target:
-                data = initramfs.build(self.prefix, self._kernel(name).path, self.release(name))
+                prefixes = (self.prefix, Prefix(self.cache / "tools"))
+                data = initramfs.build(prefixes, self._kernel(name).path, self.release(name))
                 (target / "initramfs.cpio").write_bytes(data)
             discard_older(self.cache, f"initramfs-{name}-*", _KEPT_SECONDS)
 
@@ -184,6 +187,12 @@ def _make_qemu(part: Part, recipe: str, apt: PrivateApt, packages: Sequence[str]
     with part.rebuild(recipe, facts) as target:
         prefix.unpack(archives, target)
         facts["version"] = Prefix(target).qemu_version()
+
+
+def _make_tools(part: Part, apt: PrivateApt) -> None:
+    archives = apt.fetch("fetch tools", prefix.TOOLS, dependencies=True)
+    with part.rebuild(_TOOLS_RECIPE, {}) as target:
+        prefix.unpack(archives, target)
 
 
 def _kernel_maker(recipe: kernels.Recipe, packages: Callable[[], PrivateApt]) -> Callable[[Part], None]:

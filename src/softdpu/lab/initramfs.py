@@ -1,4 +1,4 @@
-"""The guests' whole userland: busybox, the kernel's modules, iperf3, lspci and two small scripts, as one archive."""
+"""The guests' whole userland: busybox, modules, iperf3, lspci, ethtool and two small scripts, as one archive."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from softdpu.lab import cpio, guest_init
 from softdpu.lab.prefix import LIBRARIES, LOADER, Prefix
 
-PROGRAMS = ("iperf3", "lspci")
-"""Programs of the prefix that guests get besides busybox, with the libraries they load."""
+PROGRAMS = (("iperf3", "lspci"), ("ethtool",))
+"""Programs that guests get besides busybox, with the libraries they load: of QEMU's prefix, and of that of tools."""
 
 LOADED_LATE = ("libgcc_s.so.1",)
 """What glibc loads only when a thread is cancelled, as iperf3 does at its end."""
@@ -19,13 +19,13 @@ LOADED_LATE = ("libgcc_s.so.1",)
 
 def recipe() -> str:
     """Names the contents that this module gives to guests; changes when they do."""
-    text = "\0".join((guest_init.INIT, guest_init.AGENT, guest_init.VIRTIO, *PROGRAMS, *LOADED_LATE))
+    text = "\0".join((guest_init.INIT, guest_init.AGENT, guest_init.VIRTIO, *sum(PROGRAMS, ()), *LOADED_LATE))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def build(prefix: Prefix, kernel: Path, release: str) -> bytes:
-    """The archive for one kernel, whose modules lie in `kernel`/modules."""
-    entries = [*_skeleton(), *_busybox(prefix), *_programs(prefix), *_modules(kernel, release)]
+def build(prefixes: tuple[Prefix, Prefix], kernel: Path, release: str) -> bytes:
+    """The archive for one kernel, whose modules lie in `kernel`/modules; `prefixes` are those of PROGRAMS."""
+    entries = [*_skeleton(), *_busybox(prefixes[0]), *_programs(prefixes), *_modules(kernel, release)]
     return cpio.archive(cpio.with_parents(entries))
 
 
@@ -45,19 +45,20 @@ def _busybox(prefix: Prefix) -> Iterator[cpio.Entry]:
     yield cpio.file("bin/busybox", program.read_bytes(), 0o755)
     applets = subprocess.run([str(program), "--list"], capture_output=True, text=True, check=True).stdout.split()
     for applet in applets:
-        if applet not in ("busybox", "init", *PROGRAMS):
+        if applet not in ("busybox", "init", *sum(PROGRAMS, ())):
             yield cpio.symlink(f"bin/{applet}", "busybox")
 
 
-def _programs(prefix: Prefix) -> Iterator[cpio.Entry]:
-    libraries = {library for program in PROGRAMS for library in prefix.libraries_of(program)}
-    libraries |= {prefix.root / LIBRARIES / name for name in LOADED_LATE}
-    for library in sorted(libraries):
-        yield cpio.file(f"{LIBRARIES}/{library.name}", library.read_bytes(), 0o755)
-    yield cpio.file(LOADER, (prefix.root / LOADER).read_bytes(), 0o755)
+def _programs(prefixes: tuple[Prefix, Prefix]) -> Iterator[cpio.Entry]:
+    whence = [(prefix, program) for prefix, programs in zip(prefixes, PROGRAMS, strict=True) for program in programs]
+    libraries = {library.name: library for prefix, program in whence for library in prefix.libraries_of(program)}
+    libraries |= {name: prefixes[0].root / LIBRARIES / name for name in LOADED_LATE}
+    for name, library in sorted(libraries.items()):
+        yield cpio.file(f"{LIBRARIES}/{name}", library.read_bytes(), 0o755)
+    yield cpio.file(LOADER, (prefixes[0].root / LOADER).read_bytes(), 0o755)
     for name, target in (("lib", "usr/lib"), ("lib64", "usr/lib64")):
         yield cpio.symlink(name, target)
-    for program in PROGRAMS:
+    for prefix, program in whence:
         yield cpio.file(f"usr/bin/{program}", (prefix.root / "usr/bin" / program).read_bytes(), 0o755)
 
 

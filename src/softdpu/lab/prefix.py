@@ -1,4 +1,4 @@
-"""QEMU and a few tools of another Debian, unpacked beside the machine's own and run by their own loader."""
+"""QEMU and a few programs of another Debian, unpacked beside the machine's own and run by their own loader."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from softdpu.lab.errors import LabError
 
 QEMU = "qemu-system-x86"
 PACKAGES = (QEMU, "iperf3", "pciutils", "busybox-static")
+TOOLS = ("ethtool",)  # more for guests, in a tree of their own
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 
 _KEPT = (
     "usr/bin/qemu-system-x86_64", "usr/bin/iperf3", "usr/bin/lspci", "usr/bin/busybox",
+    "usr/bin/ethtool",
     LIBRARIES, "usr/lib64", "usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe",
 )  # fmt: skip
 _DROPPED = ("gconv", "perl-base", "security", "audit", "ossl-modules", "engines-3")
@@ -65,13 +67,14 @@ class Prefix:
 
 
 def unpack(archives: Sequence[Path], target: Path) -> None:
-    """Fills `target` with what of the .deb files is needed to run the programs of PACKAGES."""
+    """Fills `target` with what of the .deb files is needed to run the programs of PACKAGES or TOOLS."""
     tree = target / "tree"
     tree.mkdir()
-    with progress.bar("unpack QEMU", len(archives)) as advance, ThreadPoolExecutor(2) as pool:
+    with progress.bar("unpack packages", len(archives)) as advance, ThreadPoolExecutor(2) as pool:
         for done, _ in enumerate(pool.map(lambda archive: _unpack_one(archive, tree), archives), start=1):
             advance(done)
     _merge_usr(tree)
+    _merge_bin(tree)
     for kept in _KEPT:
         if (tree / kept).exists():
             (target / kept).parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +92,14 @@ def _merge_usr(tree: Path) -> None:
                 tree / folder, tree / "usr" / folder, symlinks=True, dirs_exist_ok=True, copy_function=os.link
             )
             shutil.rmtree(tree / folder)
+
+
+def _merge_bin(tree: Path) -> None:
+    """Programs for administrators lie beside the others."""
+    if (tree / "usr/sbin").is_dir():
+        (tree / "usr/bin").mkdir(exist_ok=True)
+        for program in (tree / "usr/sbin").iterdir():
+            program.rename(tree / "usr/bin" / program.name)
 
 
 def _unpack_one(archive: Path, tree: Path) -> None:

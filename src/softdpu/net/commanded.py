@@ -21,6 +21,9 @@ class Commanded(Protocol):
     def has_all(self, features: int) -> bool:
         """Whether all of a word of features are in force."""
 
+    def moves_frames(self, queue: int) -> bool:
+        """Whether a queue is an enabled receive or transmit queue."""
+
     def filter_effects(self) -> Effects:
         """The filter, as it is now."""
 
@@ -31,5 +34,5 @@ class Commanded(Protocol):
         """Which receive queue a frame goes to, as it is now."""
 
 
-Done = Effects | None  # None: malformed, ERR
+Done = Effects | bytes | None  # bytes: done, and this is the result; None: malformed, ERR
 Handler = Callable[[Commanded, int, bytes], Done]

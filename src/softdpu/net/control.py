@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from softdpu.net.coalescing import coalesce
 from softdpu.net.commanded import Commanded, Done, Handler
 from softdpu.net.filters import addresses, with_vlan
 from softdpu.net.state import FilterState
@@ -11,13 +12,15 @@ from softdpu.virtio.outcome import NOTHING, Effects
 
 
 def execute(device: Commanded, data: bytes) -> tuple[bytes, Effects]:
-    """Runs one command: class, command, its data. Returns the ack byte and what is to be done."""
+    """Runs one command: class, command, its data. Returns the ack byte, a result after it, and what is to be done."""
     if len(data) < 2:
         return n.ERR, NOTHING
     feature = n.COMMANDS.get((data[0], data[1]))
     if feature is None or not device.has(feature):
         return n.ERR, NOTHING
     done = HANDLERS[data[0]](device, data[1], data[2:])
+    if isinstance(done, bytes):
+        return n.OK + done, NOTHING
     return (n.ERR, NOTHING) if done is None else (n.OK, done)
 
 
@@ -105,4 +108,5 @@ HANDLERS: dict[int, Handler] = {
     n.CTRL_ANNOUNCE: _announce,
     n.CTRL_MQ: multiqueue,
     n.CTRL_GUEST_OFFLOADS: _offloads,
+    n.CTRL_NOTF_COAL: coalesce,
 }

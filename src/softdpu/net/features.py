@@ -34,6 +34,8 @@ DEFAULT = f.mask_of(
     f.IN_ORDER,
     f.NOTIFICATION_DATA,
     f.RING_RESET,
+    f.NET_VQ_NOTF_COAL,
+    f.NET_NOTF_COAL,
     f.NET_GUEST_USO4,
     f.NET_GUEST_USO6,
     f.NET_HOST_USO,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from softdpu.net import control
+from softdpu.net import coalescing, control
 from softdpu.net.config import config_bytes, patched_mac
 from softdpu.net.features import has_control, offered, pairs
 from softdpu.net.filters import set_filter
@@ -117,6 +117,14 @@ class NetworkDevice:
             setattr(self.net, field, getattr(fresh, field))
         return self.filter_effects() + self.offload_effects() + self.steering_effects()
 
+    def queue_reset(self, index: int) -> Effects:
+        """Enabled again, a queue goes by what holds for its kind (§5.1.6.5.9.5)."""
+        return coalescing.restarted(self.net.coalescing, index)
+
+    def moves_frames(self, queue: int) -> bool:
+        """Whether a queue is an enabled receive or transmit queue."""
+        return self.virtio.running(queue) and self.role(queue) != "control"
+
     # ---- filters, offloads and commands
 
     def filter_effects(self) -> Effects:
@@ -139,7 +147,8 @@ class NetworkDevice:
             return b"", self.virtio.fail(f"queue {queue}: a command on a queue that is not the control queue")
         if room < 1:
             return b"", self.virtio.fail(f"queue {queue}: a control command without a byte for its answer")
-        return control.execute(self, data)
+        answer, result = control.execute(self, data)
+        return answer[:room], result
 
     # ---- configuration
 
@@ -171,4 +180,10 @@ class NetworkDevice:
     def port_effects(self) -> Effects:
         """All that the port of this function must know, driver or not."""
         port = self.link_effects() + self.limit_effects() + self.filter_effects() + self.offload_effects()
-        return port + self.steering_effects()
+        return port + self.steering_effects() + self._held_back()
+
+    def _held_back(self) -> Effects:
+        """How interrupts are held back, where they are."""
+        state = self.net.coalescing
+        held = [queue for queue in range(2 * self.max_pairs) if coalescing.of_queue(state, queue) != coalescing.OFF]
+        return coalescing.settings(state, held)

@@ -52,6 +52,17 @@ class HashState(msgspec.Struct, omit_defaults=True):
     unclassified: int = 0  # the receive queue, as a pair, for frames without a hash
 
 
+Coalescing: TypeAlias = tuple[int, int]  # packets and microseconds, 32 bits each, that an interrupt waits for
+
+
+class CoalescingState(msgspec.Struct, omit_defaults=True):
+    """How interrupts are held back, as last commanded (virtio 1.3 §5.1.6.5.9)."""
+
+    receive: Coalescing = (0, 0)  # of a receive queue when it is enabled
+    transmit: Coalescing = (0, 0)  # of a transmit queue
+    queues: dict[int, Coalescing] = {}  # of those that differ from that now
+
+
 class NetState(msgspec.Struct, omit_defaults=True):
     """The part of a network device."""
 
@@ -60,6 +71,7 @@ class NetState(msgspec.Struct, omit_defaults=True):
     offloads: int | None = None  # feature bits of GUEST_OFFLOADS left on by the driver; None: all it has negotiated
     pairs: int = 1  # receive/transmit pairs in use
     hash: HashState = msgspec.field(default_factory=HashState)
+    coalescing: CoalescingState = msgspec.field(default_factory=CoalescingState)
     filter: FilterState = msgspec.field(default_factory=FilterState)
 
 

@@ -42,11 +42,11 @@ def _rss(device: Commanded, data: bytes) -> Done:
         return None
     table: tuple[int, ...] = struct.unpack_from(f"<{mask + 1}H", data, n.RSS_HEAD.size)
     pairs, length = n.RSS_TAIL.unpack_from(data, tail)
-    key = data[tail + n.RSS_TAIL.size :]
+    key = _key(data[tail + n.RSS_TAIL.size :], length)
     # The reserved bit of a queue's number makes it larger than any.
     if not 1 <= pairs <= device.max_pairs or max(*table, unclassified) >= device.max_pairs:
         return None
-    if not _hashable(types, key, length):
+    if key is None or types & ~n.HASH_TYPES:
         return None
     device.net.pairs = pairs
     device.net.hash = HashState(True, types, key, table, unclassified)
@@ -58,12 +58,13 @@ def _hash(device: Commanded, data: bytes) -> Done:
     if len(data) < n.HASH_HEAD.size:
         return None
     types, length = n.HASH_HEAD.unpack_from(data)
-    key = data[n.HASH_HEAD.size :]
-    return _automatic(device, types, key) if _hashable(types, key, length) else None
+    key = _key(data[n.HASH_HEAD.size :], length)
+    return None if key is None or types & ~n.HASH_TYPES else _automatic(device, types, key)
 
 
-def _hashable(types: int, key: bytes, length: int) -> bool:
-    return not types & ~n.HASH_TYPES and len(key) == length <= n.RSS_KEY_BYTES
+def _key(data: bytes, length: int) -> bytes | None:
+    """The key, if all of it is there. Bytes after it are no mistake: Linux 6.12 to 7.3 pad the command with one."""
+    return data[:length] if length <= min(n.RSS_KEY_BYTES, len(data)) else None
 
 
 def _automatic(device: Commanded, types: int, key: bytes) -> Done:

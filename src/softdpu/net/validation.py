@@ -11,7 +11,7 @@ from softdpu.net.filters import TABLE
 from softdpu.net.mistakes import BadState, Mistake
 from softdpu.net.network import queue_count
 from softdpu.net.settings import check
-from softdpu.net.state import FilterState, FunctionConfig, FunctionState, HashState
+from softdpu.net.state import CoalescingState, FilterState, FunctionConfig, FunctionState, HashState
 from softdpu.pci.image import image
 from softdpu.pci.msix import allowed
 from softdpu.pci.plan import plan
@@ -141,6 +141,7 @@ def _net(state: FunctionState) -> Iterator[Fault]:
     if not 1 <= net.pairs <= highest:
         yield "net.pairs", f"{net.pairs} is not between 1 and {highest}"
     yield from _offloads(state)
+    yield from _coalescing(net.coalescing, 2 * pairs(config))
     yield from _hash(net.hash, state.virtio.driver_features, highest)
 
 
@@ -166,6 +167,14 @@ def _hash(state: HashState, accepted: int, pairs: int) -> Iterator[Fault]:
         yield "net.hash.table", f"has {size} entries, not a power of two up to {RSS_TABLE}, or none without steering"
     if any(not 0 <= queue < pairs for queue in (*state.table, state.unclassified)):
         yield "net.hash", f"names a receive queue beyond {pairs} pairs"
+
+
+def _coalescing(state: CoalescingState, queues: int) -> Iterator[Fault]:
+    for name, setting in (("receive", state.receive), ("transmit", state.transmit), *state.queues.items()):
+        if any(not 0 <= value < U32 for value in setting):
+            yield "net.coalescing", f"has {setting} for {name}, which are not two numbers of 32 bits"
+    if any(not 0 <= queue < queues for queue in state.queues):
+        yield "net.coalescing.queues", f"names a queue beyond {queues}"
 
 
 def _filter(filters: FilterState) -> Iterator[Fault]:

@@ -51,13 +51,14 @@ GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, GSO_ECN = 0, 1, 4, 5, 0x80
 
 OK, ERR = b"\x00", b"\x01"  # the ack byte, §5.1.6.5
 
-CTRL_RX, CTRL_MAC, CTRL_VLAN, CTRL_ANNOUNCE, CTRL_MQ, CTRL_GUEST_OFFLOADS = range(6)
+CTRL_RX, CTRL_MAC, CTRL_VLAN, CTRL_ANNOUNCE, CTRL_MQ, CTRL_GUEST_OFFLOADS, CTRL_NOTF_COAL = range(7)
 CTRL_RX_PROMISC, CTRL_RX_ALLMULTI, CTRL_RX_ALLUNI, CTRL_RX_NOMULTI, CTRL_RX_NOUNI, CTRL_RX_NOBCAST = range(6)
 CTRL_MAC_TABLE_SET, CTRL_MAC_ADDR_SET = 0, 1
 CTRL_VLAN_ADD, CTRL_VLAN_DEL = 0, 1
 CTRL_ANNOUNCE_ACK = 0
 CTRL_MQ_VQ_PAIRS_SET, CTRL_MQ_RSS_CONFIG, CTRL_MQ_HASH_CONFIG = 0, 1, 2
 CTRL_GUEST_OFFLOADS_SET = 0
+CTRL_NOTF_COAL_TX_SET, CTRL_NOTF_COAL_RX_SET, CTRL_NOTF_COAL_VQ_SET, CTRL_NOTF_COAL_VQ_GET = range(4)
 
 # Which feature a command belongs to, §5.1.6.5: without it the driver must not send the command.
 COMMANDS: dict[tuple[int, int], int] = {
@@ -76,11 +77,18 @@ COMMANDS: dict[tuple[int, int], int] = {
     (CTRL_MQ, CTRL_MQ_RSS_CONFIG): f.NET_RSS,
     (CTRL_MQ, CTRL_MQ_HASH_CONFIG): f.NET_HASH_REPORT,
     (CTRL_GUEST_OFFLOADS, CTRL_GUEST_OFFLOADS_SET): f.NET_CTRL_GUEST_OFFLOADS,
+    (CTRL_NOTF_COAL, CTRL_NOTF_COAL_TX_SET): f.NET_NOTF_COAL,
+    (CTRL_NOTF_COAL, CTRL_NOTF_COAL_RX_SET): f.NET_NOTF_COAL,
+    (CTRL_NOTF_COAL, CTRL_NOTF_COAL_VQ_SET): f.NET_VQ_NOTF_COAL,
+    (CTRL_NOTF_COAL, CTRL_NOTF_COAL_VQ_GET): f.NET_VQ_NOTF_COAL,
 }
 
 RSS_HEAD = Struct("<IHH")  # virtio_net_rss_config: hash_types, indirection_table_mask, unclassified_queue
 RSS_TAIL = Struct("<HB")  # after the table: max_tx_vq, hash_key_length; the key follows
 HASH_HEAD = Struct("<I8xB")  # virtio_net_hash_config: hash_types, reserved, hash_key_length; the key follows
+
+COAL = Struct("<II")  # virtio_net_ctrl_coal: max_packets, max_usecs
+COAL_QUEUE = Struct("<HH")  # what virtio_net_ctrl_coal_vq begins with: vq_index, reserved
 
 VLANS = 4096
 VLAN_BYTES = VLANS // 8

@@ -39,6 +39,9 @@ class DeviceType(Protocol):
     def start(self, index: int, queue: QueueState) -> StartQueue:
         """How a queue is to be served."""
 
+    def queue_reset(self, index: int) -> Effects:
+        """A queue was reset by itself, and is stopped already."""
+
     def settled(self) -> Effects:
         """The features in force changed."""
 
@@ -209,7 +212,8 @@ class VirtioDevice:
         queues = list(self.state.queues)
         queues[index] = QueueState()
         self.state.queues = tuple(queues)
-        return effects(StopQueue(index)) if was_running else NOTHING
+        stopped = effects(StopQueue(index)) if was_running else NOTHING
+        return stopped + self.kind.queue_reset(index)
 
     def restart(self) -> Effects:
         """Starts the running queues again, since how they are to be served has changed."""

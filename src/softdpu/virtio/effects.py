@@ -107,6 +107,14 @@ class SetHash(Effect, frozen=True):
     unclassified: int
 
 
+class SetCoalescing(Effect, frozen=True):
+    """How interrupts of a receive or transmit queue are held back; with 0 of either they are not."""
+
+    queue: int
+    packets: int  # at most so many buffers used
+    microseconds: int  # at most so long
+
+
 class SetLink(Effect, frozen=True):
     """Whether the function's port passes frames."""
 
@@ -161,6 +169,7 @@ AnyEffect: TypeAlias = (
     | SetFilter
     | SetPairs
     | SetHash
+    | SetCoalescing
     | SetLink
     | SetFabric
     | SetFrameLimit

@@ -1,6 +1,7 @@
 //! The worker without its thread, between guests whose drivers are played here. The representor is one end of a
 //! packet socket, which keeps frames apart as a tap does; real taps are in `port`.
 
+mod coalescing;
 mod commands;
 mod faults;
 mod floods;
