@@ -87,3 +87,17 @@ def broken(dpu: Dpu, guest: SmallGuest, timeout: float = 2.0) -> str:
         assert time.monotonic() < deadline, "the device does not show NEEDS_RESET"
     guest.net.wait_config_change(timeout)
     return dpu.faults(guest.device)[-1]
+
+
+def misplace(guest: SmallGuest, queue: int, part: str, address: int) -> None:
+    """Start a queue anew, with one part of its ring at an address of its own, and ring its doorbell."""
+    net = guest.net
+    assert isinstance(net, ModernDriver)
+    former = net.rings[queue]
+    net.reset_queue(queue)
+    net.rings[queue] = former  # whose position the doorbell tells, with NOTIFICATION_DATA
+    net.set("queue_select", queue)
+    for name in ("queue_desc", "queue_driver", "queue_device"):
+        net.set(name, address if name == part else guest.memory.allocate(8192, 4096))
+    net.set("queue_enable", 1)
+    net.notify(queue)

@@ -11,7 +11,7 @@ from softdpu.testkit import ALL_FEATURES, BROADCAST, PACKED, ModernDriver, Packe
 from softdpu.testkit.packed import AVAIL, EVENT_DESCRIPTOR, PACKED_DESCRIPTOR, USED, WRAP
 from softdpu.testkit.ring import INDIRECT, NEXT, WRITE
 from tests.dpu_under_test import Dpu, Plugged
-from tests.hostile.conftest import broken
+from tests.hostile.conftest import broken, misplace
 from tests.small_guest import SmallGuest
 
 RX, TX = 0, 1
@@ -193,14 +193,7 @@ def test_indirect_that_was_not_negotiated(dpu: Dpu, device: Plugged) -> None:
 @pytest.mark.parametrize("address", [0, FAR, (1 << 64) - 4096], ids=["zero", "far_away", "at_the_top"])
 @pytest.mark.parametrize("part", ["queue_desc", "queue_driver", "queue_device"])
 def test_ring_part_outside_memory(dpu: Dpu, guest: SmallGuest, part: str, address: int) -> None:
-    net = guest.net
-    assert isinstance(net, ModernDriver)
-    net.reset_queue(TX)
-    net.set("queue_select", TX)
-    for name in ("queue_desc", "queue_driver", "queue_device"):
-        net.set(name, address if name == part else guest.memory.allocate(8192, 4096))
-    net.set("queue_enable", 1)
-    guest.vmm.write(net.structures[2].bar, net.structures[2].offset + 4 * TX, TX.to_bytes(2, "little"))
+    misplace(guest, TX, part, address)
     assert "outside the guest's memory" in broken(dpu, guest)
 
 

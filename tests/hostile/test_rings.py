@@ -8,7 +8,7 @@ import pytest
 from softdpu.spec.virtio_pci import DRIVER_OK
 from softdpu.testkit import BROADCAST, Driver, LegacyDriver, ModernDriver, RequestFailed, frame
 from tests.dpu_under_test import Dpu, Plugged
-from tests.hostile.conftest import Bystander, broken
+from tests.hostile.conftest import Bystander, broken, misplace
 from tests.small_guest import SmallGuest
 
 RX, TX = 0, 1
@@ -37,14 +37,7 @@ def test_available_index_goes_back(dpu: Dpu, guest: SmallGuest) -> None:
 @pytest.mark.parametrize("address", [0, FAR, (1 << 64) - 4096], ids=["zero", "far_away", "at_the_top"])
 @pytest.mark.parametrize("part", ["queue_desc", "queue_driver", "queue_device"])
 def test_ring_part_outside_memory(dpu: Dpu, guest: SmallGuest, part: str, address: int) -> None:
-    net = guest.net
-    assert isinstance(net, ModernDriver)
-    net.reset_queue(TX)
-    net.set("queue_select", TX)
-    for name in ("queue_desc", "queue_driver", "queue_device"):
-        net.set(name, address if name == part else guest.memory.allocate(8192, 4096))
-    net.set("queue_enable", 1)
-    net.notify(TX)
+    misplace(guest, TX, part, address)
     assert "outside the guest's memory" in broken(dpu, guest)
 
 
