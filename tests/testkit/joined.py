@@ -114,7 +114,7 @@ class Joined:
                 self.kick(queue)
 
     def _device_side(self, start: fx.StartQueue) -> DeviceSide:
-        kind = PackedSide if getattr(start, "packed", False) else SplitSide
+        kind = PackedSide if start.packed else SplitSide
         side = kind(self.memory, start.size, start.descriptor, start.driver, start.device)
         side.start_at(start.position)
         return side

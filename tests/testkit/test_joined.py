@@ -8,7 +8,18 @@ from softdpu.net.state import FunctionConfig
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as net
 from softdpu.spec.virtio_pci import DRIVER_OK
-from softdpu.testkit import ALL_FEATURES, BROADCAST, Driver, GuestMemory, LegacyDriver, ModernDriver, frame
+from softdpu.testkit import (
+    ALL_FEATURES,
+    BROADCAST,
+    IN_ORDER,
+    NOTIFICATION_DATA,
+    PACKED,
+    Driver,
+    GuestMemory,
+    LegacyDriver,
+    ModernDriver,
+    frame,
+)
 from softdpu.virtio import effects as fx
 from tests.testkit.joined import Joined
 
@@ -29,7 +40,7 @@ def card(memory: GuestMemory) -> Joined:
     return Joined(configuration(), memory, restless=True)
 
 
-def configuration(queues: int = 3, vectors: int = 4) -> FunctionConfig:
+def configuration(queues: int = 3, vectors: int = 4, features: int = 0) -> FunctionConfig:
     return FunctionConfig(
         layout="transitional",
         mac=MAC,
@@ -37,7 +48,7 @@ def configuration(queues: int = 3, vectors: int = 4) -> FunctionConfig:
         queues=queues,
         queue_size=256,
         vectors=vectors,
-        features=0,
+        features=features,
         speed=25000,
     )
 
@@ -151,3 +162,17 @@ def test_legacy_without_features(card: Joined, memory: GuestMemory, missing: tup
         driver.send(HELLO)
         card.deliver(HELLO)
         assert card.sent[0][driver.header :] == driver.receive(1) == HELLO
+
+
+@pytest.mark.parametrize("added", [PACKED, IN_ORDER, NOTIFICATION_DATA, PACKED | IN_ORDER | NOTIFICATION_DATA])
+def test_modern_layouts(memory: GuestMemory, added: int) -> None:
+    card = Joined(configuration(features=added), memory, restless=True)
+    with ModernDriver(card, memory, wanted=ALL_FEATURES | added, queue_size=8, buffers=8).start() as driver:
+        assert driver.features & added == added
+        for number in range(50):
+            numbered = frame(BROADCAST, PEER, number.to_bytes(2))
+            driver.send(numbered, pieces=(3, 20, driver.header + len(numbered) - 23) if number % 2 else ())
+            assert card.sent.pop()[driver.header :] == numbered
+            card.deliver(numbered)
+            assert driver.receive(1) == numbered
+        assert driver.control(net.CTRL_RX, net.CTRL_RX_PROMISC, b"\x01") == net.OK
