@@ -105,6 +105,33 @@ def test_hashes_without_scaling(guest: SmallGuest, outside: Representor) -> None
     assert n.HASHED.unpack(header[10:]) == (1, FLOWS[2][4], TCPV4, 0)
 
 
+def test_operator_sees_how_long_interrupts_are_held_back(device: Plugged, dpu: Dpu) -> None:
+    wanted = WANTED | 1 << f.NET_NOTF_COAL | 1 << f.NET_VQ_NOTF_COAL
+    with SmallGuest(device, ModernDriver, pairs=PAIRS, wanted=wanted) as guest:
+        assert guest.net.control(n.CTRL_NOTF_COAL, n.CTRL_NOTF_COAL_RX_SET, n.COAL.pack(8, 500)) == n.OK
+        one = n.COAL_QUEUE.pack(3, 0) + n.COAL.pack(4, 70)
+        assert guest.net.control(n.CTRL_NOTF_COAL, n.CTRL_NOTF_COAL_VQ_SET, one) == n.OK
+        asked = bytes([n.CTRL_NOTF_COAL, n.CTRL_NOTF_COAL_VQ_GET]) + n.COAL_QUEUE.pack(3, 0)
+        assert guest.net.control_raw(asked, room=9) == n.OK + n.COAL.pack(4, 70)
+        (shown,) = dpu.virtnet("query", "-p", device.pf).json["devices"]
+        held = {q["index"]: (q["rq_cq_max_count"], q["rq_cq_period"]) for q in shown["enabled-queues-info"]}
+        assert [held[str(queue)] for queue in range(4)] == [("8", "500"), ("0", "0"), ("8", "500"), ("4", "70")]
+
+
+def test_held_back_interrupts_come(device: Plugged, dpu: Dpu) -> None:
+    """Fewer frames than asked for: the driver, which sleeps meanwhile, gets them when their time has come."""
+    wanted = WANTED | 1 << f.NET_NOTF_COAL
+    with (
+        SmallGuest(device, ModernDriver, wanted=wanted) as guest,
+        dpu.representor(device) as outside,
+    ):
+        assert guest.net.control(n.CTRL_NOTF_COAL, n.CTRL_NOTF_COAL_RX_SET, n.COAL.pack(1000, 2000)) == n.OK
+        for _ in range(20):
+            sent = tcp(guest.device.mac, FLOWS[0])
+            outside.send(sent)
+            assert guest.net.receive() == sent
+
+
 def test_scaling_outlives_the_controller(device: Plugged, dpu: Dpu) -> None:
     with (
         SmallGuest(device, ModernDriver, pairs=PAIRS, buffers=32, wanted=WANTED) as guest,

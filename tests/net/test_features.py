@@ -2,7 +2,7 @@
 
 import pytest
 
-from softdpu.net.features import DEFAULT, IMPLEMENTED, has_control, offered, pairs, withheld
+from softdpu.net.features import ABSENT, DEFAULT, IMPLEMENTED, has_control, offered, pairs, withheld
 from softdpu.net.state import FunctionConfig, Layout
 from softdpu.spec import features as f
 from softdpu.virtio.negotiation import missing
@@ -62,15 +62,21 @@ def test_default_bits() -> None:
     offloads = [0, 1, 2, 7, 8, 9, 11, 12, 13, 54, 55, 56]
     steering = [22, 57, 60]
     coalescing = [52, 53]
+    lengths = [59]
     control = [16, 17, 18, 19, 20, 21, 23]
     rings = [27, 28, 29, 32, 35, 38, 40]
-    assert f.bits_of(DEFAULT) == sorted([3, 5, 15, 63, *offloads, *steering, *coalescing, *control, *rings])
+    assert f.bits_of(DEFAULT) == sorted([3, 5, 15, 63, *offloads, *steering, *coalescing, *lengths, *control, *rings])
 
 
 def test_hashes_are_not_reported_without_a_command_that_says_how() -> None:
     """§5.1.4.1."""
     assert "leave none for control" in withheld(config(queues=2))[f.NET_HASH_REPORT]
     assert offered(config(queues=3)) >> f.NET_HASH_REPORT & 1
+
+
+def test_each_bit_is_implemented_or_there_is_a_reason() -> None:
+    assert set(f.FEATURES) == {*f.bits_of(IMPLEMENTED), *ABSENT}
+    assert not IMPLEMENTED & f.mask_of(*ABSENT)
 
 
 def test_mergeable_buffers_can_be_withheld() -> None:

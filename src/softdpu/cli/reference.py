@@ -117,14 +117,17 @@ def _register(register: Reg) -> Sequence[object]:
 def _features() -> str:
     """As ``virtnet list`` names them; which device offers which of these, ``softdpu explain`` tells."""
     supported = report.controller("", 0, 0, 0)["supported_features"]
+    absent = report.absent_features()
     rows = [
-        (f.bit, f"`{f.name}`", f.view.value, _required(f), "yes" if str(f.bit) in supported else "")
+        (f.bit, f"`{f.name}`", f.view.value, _required(f), "yes" if str(f.bit) in supported else f"no: {absent[f.bit]}")
         for f in features.FEATURES.values()
     ]
     return (
         "# Feature bits\n\nA device offers what is implemented and what its setting leaves room for; "
         "`softdpu explain` tells for each bit why it was or was not negotiated.\n\n"
         + _table(("bit", "name", "seen through", "requires", "implemented"), rows)
+        + "\nBits 64 to 70 of virtio 1.4 (RSS contexts, segmentation in UDP tunnels, outer headers, IPsec) are not "
+        "implemented. Over vhost-user the VMM owns the control queue: what takes its commands is not offered there.\n"
     )
 
 

@@ -11,7 +11,7 @@ from softdpu.controller.root import Root
 from softdpu.datapath import ledger
 from softdpu.datapath.client import DatapathLink
 from softdpu.net.config import hashing
-from softdpu.net.features import IMPLEMENTED, pairs
+from softdpu.net.features import ABSENT, IMPLEMENTED, pairs
 from softdpu.net.vhost import VhostState
 from softdpu.spec.features import name_of
 from softdpu.virtio.effects import NO_VECTOR
@@ -44,6 +44,11 @@ def features(bits: int) -> dict[str, str]:
     """A feature mask: its value, then one entry a bit."""
     entries = {str(bit): name_of(bit) for bit in range(bits.bit_length()) if bits >> bit & 1}
     return {"value": hex(bits), **entries}
+
+
+def absent_features() -> dict[int, str]:
+    """Why the feature bits that no device has are not there."""
+    return ABSENT
 
 
 def status(value: int) -> dict[str, str]:
@@ -216,10 +221,10 @@ def queue_info(subject: Device, link: DatapathLink, index: int) -> dict[str, str
         "descriptor_address": hex(queue.descriptor),
         "driver_address": hex(queue.driver),
         "device_address": hex(queue.device),
-    } | queue_counters(counted)
+    } | queue_counters(counted, subject.function.coalescing(index))
 
 
-def queue_counters(counted: dict[str, int]) -> dict[str, str]:
+def queue_counters(counted: dict[str, int], held_back: tuple[int, int]) -> dict[str, str]:
     """The counters of a queue, as strings; one without a meaning here is "0"."""
     return {
         "received_desc": str(counted["received_desc"]),
@@ -234,8 +239,8 @@ def queue_counters(counted: dict[str, int]) -> dict[str, str]:
         "aux_handler_schd_number": "0",
         "max_post_desc_number": "0",
         "total_bytes": str(counted["octets"]),
-        "rq_cq_max_count": "0",
-        "rq_cq_period": "0",
+        "rq_cq_max_count": str(held_back[0]),
+        "rq_cq_period": str(held_back[1]),
         "rq_cq_period_mode": "0",
     }
 
@@ -247,13 +252,16 @@ def stats(subject: Device, link: DatapathLink, queues: Iterable[int]) -> dict[st
         "pf_id": subject.record.pf_id,
         **member,
         "packet_counters": "Enabled",
-        "queues-stats": [queue_stats(link.queue_counters(subject.number, index), index) for index in queues],
+        "queues-stats": [
+            queue_stats(link.queue_counters(subject.number, index), subject.function.coalescing(index), index)
+            for index in queues
+        ],
         "drops": drops(subject, link),
     }
 
 
-def queue_stats(counted: dict[str, int], index: int) -> dict[str, Any]:
+def queue_stats(counted: dict[str, int], held_back: tuple[int, int], index: int) -> dict[str, Any]:
     """Packet sizes and counters of one queue: rx_ names on receive queues, tx_ names on transmit queues."""
     prefix = "tx_" if index % 2 else "rx_"
     sizes = {prefix + name: counted[counter] for name, counter in OCTET_BINS}
-    return {"VQ Index": index, **sizes, **queue_counters(counted)}
+    return {"VQ Index": index, **sizes, **queue_counters(counted, held_back)}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from softdpu.net.bars import IoRegion, ModernRegion
+from softdpu.net.coalescing import of_queue
 from softdpu.net.features import offered, withheld
 from softdpu.net.mistakes import DriverBound
 from softdpu.net.network import NetworkDevice, queue_count
@@ -238,6 +239,10 @@ class Function:
     def _view(self, index: int, queue: QueueState) -> QueueView:
         size, addresses = self._virtio.size_of(queue), (queue.descriptor, queue.driver, queue.device)
         return QueueView(index, size, queue.vector, queue.enabled, index, *addresses)
+
+    def coalescing(self, queue: int) -> tuple[int, int]:
+        """How long a queue's interrupts are held back: frames and microseconds; 0 of either: they are not."""
+        return of_queue(self.state.net.coalescing, queue)
 
     @property
     def transitional_mode(self) -> Mode | None:

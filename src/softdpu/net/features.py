@@ -40,6 +40,7 @@ DEFAULT = f.mask_of(
     f.NET_GUEST_USO6,
     f.NET_HOST_USO,
     f.NET_HASH_REPORT,
+    f.NET_GUEST_HDRLEN,  # of use to the device only, which measures headers itself: a driver may lie
     f.NET_RSS,
     f.NET_SPEED_DUPLEX,
 )
@@ -48,6 +49,23 @@ ON_REQUEST = f.mask_of(f.ACCESS_PLATFORM)
 # Offered by virtnet.conf's packed_vq, or on request.
 PACKED = f.mask_of(f.RING_PACKED)
 IMPLEMENTED = DEFAULT | ON_REQUEST | PACKED
+
+# Why the device does without the rest.
+ABSENT = {
+    6: "superseded by the bits for each kind of segmentation",
+    f.NET_GUEST_UFO: "UDP fragmentation is deprecated, and no kernel since Linux 4.14 does it; USO is its successor",
+    f.NET_HOST_UFO: "UDP fragmentation is deprecated, and no kernel since Linux 4.14 does it; USO is its successor",
+    f.NOTIFY_ON_EMPTY: "no driver in use asks for it, and the event index says the same better",
+    f.ORDER_PLATFORM: "the device runs on the processors of the driver: their ordering holds",
+    f.SR_IOV: "no VMM passes the SR-IOV capability on",
+    f.NOTIF_CONFIG_DATA: "queues are told apart by their notification's address",
+    f.ADMIN_VQ: "not built yet",
+    f.SUSPEND: "not built yet",
+    f.NET_DEVICE_STATS: "drops are not counted for each queue yet, and numbers that are not true are not shown",
+    f.NET_HASH_TUNNEL: "tunnels are hashed by their outer headers",
+    f.NET_RSC_EXT: "nothing coalesces segments here, so there is nothing to tell of it",
+    f.NET_STANDBY: "it is for a VMM that pairs the device with a passed-through one",
+}
 
 # Hashes are reported as a command says, so their bit is of no use without it (§5.1.4.1).
 _CONTROLLED = f.mask_of(

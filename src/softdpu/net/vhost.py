@@ -177,6 +177,10 @@ class VhostFunction:
             return None
         return "modern" if self.driver_features >> f.VERSION_1 & 1 else "legacy"
 
+    def coalescing(self, _queue: int) -> tuple[int, int]:
+        """Interrupts are never held back: the control queue, by which a driver would ask for it, is the VMM's."""
+        return 0, 0
+
     @property
     def faults(self) -> tuple[str, ...]:
         """The most recent rules that a driver broke, oldest first."""
