@@ -50,14 +50,14 @@ def leaves_and_comes_back_under_traffic(bench: Bench, nic: Nic) -> Nic:
 
 
 def outlives_its_controller_and_its_datapath(bench: Bench, nic: Nic) -> None:
+    bench.dpu.restart_controller()
+    shown = bench.dpu.query(nic.device)
+    assert (shown["export"], shown["driver_mode"], shown["vmm"]) == ("vhost-user", "legacy", "connected")
     with traffic(bench, nic):
         former = bench.dpu.datapath_pid
         bench.dpu.kill_datapath()
         bench.dpu.wait_for_another_datapath(former)
         nic.guest.wait_for(f"ping -c 1 -W 1 {nic.gateway}")
-    bench.dpu.restart_controller()
-    shown = bench.dpu.query(nic.device)
-    assert (shown["export"], shown["driver_mode"], shown["vmm"]) == ("vhost-user", "legacy", "connected")
     bench.ping_both_ways(nic)
 
 

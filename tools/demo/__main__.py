@@ -29,6 +29,8 @@ def main() -> int:
             steps.older_guest(stage, second)
             steps.guest_to_guest(stage, first, second)
             steps.crash(stage, first)
+            steps.refuse_unplug(stage)
+            steps.replace_datapath(stage, first)
             steps.unplug(stage, first)
     print_table(stage, time.monotonic() - began)
     return 0 if all(row.holds for row in stage.rows) else 1

@@ -115,6 +115,11 @@ class Stage:
                 raise RuntimeError("the controller did not start:\n" + (self.root / "controller.log").read_text())
             time.sleep(0.05)
 
+    def datapath_pid(self) -> int:
+        """Process id of the datapath, as ``virtnet health`` tells it."""
+        health = msgspec.json.decode(self.shell("virtnet health", quiet=True).stdout)
+        return int(health["service"]["datapath_pid"])
+
     def kill_controller(self) -> None:
         """SIGKILL, as a crash would."""
         assert self.controller is not None

@@ -23,6 +23,7 @@ pub mod world;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,8 @@ const REST: Duration = Duration::from_secs(1);
 pub struct Pump {
     world: World,
     functions: BTreeMap<u32, Box<dyn Export>>,
+    /// Each function's tap once more, for the next controller: who holds one can give it to another datapath.
+    representors: BTreeMap<u32, OwnedFd>,
     counters: Counters,
     uplinks: Uplinks,
     /// Since when there is neither controller nor VMM.
@@ -58,6 +61,7 @@ impl Pump {
         Ok(Self {
             world,
             functions: BTreeMap::new(),
+            representors: BTreeMap::new(),
             counters,
             uplinks: Uplinks::default(),
             idle_since: None,

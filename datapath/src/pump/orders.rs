@@ -1,6 +1,6 @@
 //! What the controller asks for: functions made, changed and ended.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -36,7 +36,8 @@ impl Pump {
         for function in self.functions.values() {
             let attached = function.attached();
             let id = attached.function;
-            if self.world.control.send(&FromDatapath::Attached(attached), None).is_err() {
+            let representor = self.representors.get(&(id as u32)).map(|fd| fd.as_fd());
+            if self.world.control.send(&FromDatapath::Attached(attached), representor).is_err() {
                 log::error!("function {id}: its state is too long for the socket to the controller");
             }
         }
@@ -138,10 +139,13 @@ impl Pump {
         let listens = !matches!(&create.description, AnyDescription::BackEnd(back_end) if back_end.client);
         let (listener, representor) = descriptors(fds, listens, create.representor).map_err(invalid)?;
         self.counters.clear(id).map_err(|error| invalid(error.to_string()))?;
+        let again = representor.as_ref().map(OwnedFd::try_clone).transpose();
+        let again = again.map_err(|error| invalid(format!("the representor of function {id}: {error}")))?;
         let function = self
             .export(create, listener, representor)
             .map_err(|why| invalid(format!("function {id} cannot be served: {why}")))?;
         self.functions.insert(id, function);
+        self.representors.extend(again.map(|fd| (id, fd)));
         Ok(())
     }
 
@@ -186,6 +190,7 @@ impl Pump {
     }
 
     fn destroy(&mut self, id: u32) {
+        self.representors.remove(&id);
         if let Some(function) = self.functions.remove(&id) {
             function.destroy(&mut self.world);
         }

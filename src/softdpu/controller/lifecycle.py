@@ -81,13 +81,19 @@ class Lifecycle:
         if device := self.devices.get(message.function):
             device.negotiated(message.agreement)
 
-    def adopt(self, attached: Attached) -> bool:
-        """Take over a device that the datapath served while no controller was there; False if it is not understood."""
+    def adopt(self, attached: Attached, tap: int | None = None) -> bool:
+        """Take over a device that the datapath served while no controller was there; False if it is not understood.
+
+        ``tap`` is the representor's descriptor, which becomes the device's.
+        """
         try:
             device = Device.restored(attached.function, attached.state, attached.connected)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             log.error("function %d of the running datapath is not understood (%s): closed", attached.function, error)
+            if tap is not None:
+                os.close(tap)
             return False
+        device.tap = tap
         self.devices[device.number] = device
         log.info("%s: taken over, %s", device.name, "a VMM is connected" if device.connected else "no VMM")
         return True

@@ -99,7 +99,8 @@ class Assembly:
                 process.remove(self.root.datapath)
             raise
         self.life.link = link
-        strangers = [function.function for function in attached if not self.life.adopt(function)]
+        taps = link.representors
+        strangers = [f.function for f in attached if not self.life.adopt(f, taps.pop(f.function, None))]
         link.serve()
         self.datapath_pid = link.pid
         for function in strangers:

@@ -84,6 +84,7 @@ class DatapathLink:
         self._out: collections.deque[tuple[bytes, list[int]]] = collections.deque()
         self._counters: mmap.mmap | None = None
         self.pid = 0
+        self.representors: dict[int, int] = {}  # descriptors of functions that were served already: the caller's
         self.uplinks: dict[int, AttachedUplink] = {}  # those that the datapath had already
 
     async def attach(self) -> list[Attached]:
@@ -154,9 +155,22 @@ class DatapathLink:
             packet, descriptors, _, _ = socket.recv_fds(self._link, PACKET, 1)
         except ConnectionError:
             return None
-        if descriptors:
-            self._map(descriptors[0])
-        return self._decoder.decode(packet) if packet else None
+        try:
+            message = self._decoder.decode(packet) if packet else None
+            if descriptors:
+                self._take(message, descriptors.pop())
+        finally:
+            _close(descriptors)
+        return message
+
+    def _take(self, message: FromDatapath | None, descriptor: int) -> None:
+        match message:
+            case Hello():
+                self._map(descriptor)
+            case Attached(function=function):
+                self.representors[function] = descriptor
+            case _:
+                os.close(descriptor)
 
     def _map(self, descriptor: int) -> None:
         try:

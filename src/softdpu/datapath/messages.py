@@ -38,7 +38,10 @@ class Hello(Message, frozen=True):
 
 
 class Attached(Message, frozen=True):
-    """A function that the datapath already serves, with the state that the last controller sent."""
+    """A function that the datapath already serves, with the state that the last controller sent.
+
+    Descriptor: its representor, if it has one.
+    """
 
     function: int
     state: bytes
