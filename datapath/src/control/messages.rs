@@ -236,6 +236,8 @@ pub struct Hello {
 }
 
 /// A function that the datapath already serves, with the state that the last controller sent.
+///
+/// Descriptor: its representor, if it has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
     pub function: u64,

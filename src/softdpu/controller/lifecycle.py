@@ -228,13 +228,13 @@ class Lifecycle:
 
     async def destroy(self, device: Device) -> None:
         """Close its sockets, delete its representor, forget it. What has gone already is no error."""
+        device.let_go()  # first: whoever closes a tap last waits for the kernel, and the datapath has a thread for that
         try:
             if self.link is not None:
                 await self.link.ask(Destroy(self.link.ticket(), device.number))
         except DatapathError as error:
             log.warning("%s: %s", device.name, error)
         self.devices.pop(device.number, None)
-        device.let_go()
         self._unlink(self.root.export(device.record.vuid))
         await self._quietly(representors.delete(device.record.representor, self.netns))
         log.info("%s: gone", device.name)
