@@ -48,6 +48,10 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_fstatfs,
     libc::SYS_fcntl,
     libc::SYS_readlinkat,
+    // memory that a front end keeps for the next process
+    libc::SYS_memfd_create,
+    libc::SYS_ftruncate,
+    libc::SYS_pwrite64,
     // memory
     libc::SYS_munmap,
     libc::SYS_mremap,

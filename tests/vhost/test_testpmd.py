@@ -12,12 +12,12 @@ from softdpu.spec import features as f
 from tests.vhost.back_ends import Datapath
 
 KINDS: dict[str, dict[str, Any]] = {
-    "split": {},
-    "split without mergeable buffers": {"mrg_rxbuf": 0},
+    "split": {"in_order": 0},
+    "split without mergeable buffers": {"mrg_rxbuf": 0, "in_order": 0},
     "split in order": {"in_order": 1},
     "split vectorized": {"mrg_rxbuf": 0, "in_order": 1, "vectorized": 1},
-    "packed": {"packed_vq": 1},
-    "packed without mergeable buffers": {"packed_vq": 1, "mrg_rxbuf": 0},
+    "packed": {"packed_vq": 1, "in_order": 0},
+    "packed without mergeable buffers": {"packed_vq": 1, "mrg_rxbuf": 0, "in_order": 0},
     "packed in order": {"packed_vq": 1, "in_order": 1},
     "packed vectorized": {"packed_vq": 1, "mrg_rxbuf": 0, "in_order": 1, "vectorized": 1},
 }
@@ -55,7 +55,7 @@ def test_packets_go_round(datapath: Datapath, options: dict[str, Any]) -> None:
         see_packets(driver, max(packets(driver)) + 1000)
         datapath.update(0)
         assert datapath.agreements[0].features >> f.RING_PACKED & 1 == options.get("packed_vq", 0)
-        assert datapath.agreements[0].features >> f.IN_ORDER & 1 == options.get("in_order", 0)
+        assert datapath.agreements[0].features >> f.IN_ORDER & 1 == options["in_order"]
     assert not [event for event in datapath.events if event.kind.endswith("fault")], datapath.log
 
 

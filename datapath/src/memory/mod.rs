@@ -3,6 +3,7 @@
 
 mod area;
 mod burst;
+mod log;
 mod mapping;
 mod sigbus;
 mod span;
@@ -10,6 +11,7 @@ mod table;
 
 pub use area::Area;
 pub use burst::{AHEAD, HEADER, Slot, receive_burst, send_burst};
+pub use log::Log;
 pub use sigbus::{install as survive_truncation, poisonings};
 pub use span::{MOST_PIECES, Sink, Source, gather, scatter};
 pub use table::{Protection, Refusal, Region, Table, Translate, Window};

@@ -112,6 +112,11 @@ impl<'m> Sink<'m> {
         Sink { start, len, memory: PhantomData }
     }
 
+    /// Where it begins, in this process.
+    pub(super) fn address(&self) -> usize {
+        self.start as usize
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }

@@ -193,6 +193,15 @@ impl Table {
         Window { iova, len, host, kind: PhantomData }
     }
 
+    /// Which guest address a sink of this table begins at.
+    pub fn address(&self, sink: &Sink<'_>) -> Option<u64> {
+        let place = sink.address() as u64;
+        self.regions.iter().find_map(|region| {
+            let offset = place.wrapping_sub(region.host?.as_ptr() as u64);
+            (offset < region.len).then(|| region.iova + offset)
+        })
+    }
+
     /// Copies bytes out of guest memory.
     pub fn read(&self, hint: &mut usize, iova: u64, buffer: &mut [u8]) -> Result<(), Refusal> {
         let mut done = 0;

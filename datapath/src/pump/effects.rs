@@ -118,6 +118,7 @@ fn setup(start: &messages::StartQueue) -> Result<QueueSetup, String> {
         in_order: start.in_order,
         vector: number(start.vector)?,
         position: number(start.position)?,
+        record: None,
     })
 }
 

@@ -100,11 +100,9 @@ impl Pump {
 
     fn dispatch(&mut self, token: Token, flags: Flags) {
         match token {
-            Token::Vmm(id, _)
-            | Token::Listener(id)
-            | Token::Resample(id, _)
-            | Token::Stranger(id, _)
-            | Token::Transfer(id, _) => self.guarded(id, |function, world| function.happened(token, flags, world)),
+            Token::Vmm(id, _) | Token::Listener(id) | Token::Resample(id, _) | Token::Stranger(id, _) => {
+                self.guarded(id, |function, world| function.happened(token, flags, world))
+            }
             Token::Notices => self.world.collect_notices(),
             Token::Controller => self.hear_controller(),
             Token::Control => self.change_controller(),

@@ -26,8 +26,6 @@ pub enum Token {
     Resample(u32, u32),
     /// The socket of a VMM that came while another was served.
     Stranger(u32, u32),
-    /// A pipe that device state is moved through.
-    Transfer(u32, u32),
 }
 
 pub struct Poller {
@@ -76,7 +74,6 @@ impl Token {
             Self::Vmm(function, turn) => (4, function, turn),
             Self::Resample(function, turn) => (5, function, turn),
             Self::Stranger(function, turn) => (6, function, turn),
-            Self::Transfer(function, turn) => (7, function, turn),
         };
         kind << 56 | u64::from(function) << 32 | u64::from(turn)
     }
@@ -91,7 +88,6 @@ impl Token {
             4 => Self::Vmm(function, turn),
             5 => Self::Resample(function, turn),
             6 => Self::Stranger(function, turn),
-            7 => Self::Transfer(function, turn),
             _ => return None,
         })
     }

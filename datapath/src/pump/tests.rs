@@ -1,5 +1,7 @@
 //! The pump with a real worker, and with controllers and VMMs that are played here.
 
+mod front_end;
+
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;

@@ -46,6 +46,11 @@ impl Ring {
         either!(self, ring => ring.queue())
     }
 
+    /// The same, of a ring that runs no longer: where it stands is no more for its record to tell.
+    pub fn hand_back(&mut self) -> u16 {
+        either!(self, ring => ring.hand_back())
+    }
+
     /// Where to go on, as the position of a set-up: once nothing is popped, available and used are at the same place.
     pub fn position(&self) -> u16 {
         either!(self, ring => ring.position())

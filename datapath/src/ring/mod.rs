@@ -13,6 +13,7 @@ mod layout;
 mod moderation;
 mod packed;
 mod receive;
+pub mod record;
 mod split;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

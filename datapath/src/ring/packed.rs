@@ -9,6 +9,7 @@ use super::batch::{Batch, Chain};
 use super::chain::{LONGEST, Steps, Tables};
 use super::descriptor::Descriptor;
 use super::fault::{Breach, Fault};
+use super::record::{Record, Stood};
 use crate::memory::{Area, Table, Translate};
 use crate::worker::orders::QueueSetup;
 
@@ -54,6 +55,8 @@ pub struct Packed {
     count: u16,
     advanced: u16,
     hint: usize,
+    /// What outlives this process, and where it says that the ring stands.
+    record: Option<(Record, u16)>,
 }
 
 impl Place {
@@ -79,6 +82,11 @@ impl Place {
             return Place { index: self.index - n, ..self };
         }
         Place { index: self.index + (size - n), wrap: !self.wrap }
+    }
+
+    /// Whether these are the flags of a descriptor that was used in this round (§2.8.1).
+    fn used(self, flags: u16) -> bool {
+        flags & (AVAILABLE | USED) == if self.wrap { AVAILABLE | USED } else { 0 }
     }
 
     /// Whether these are the flags of a descriptor that the driver made available in this round (§2.8.1).
@@ -116,9 +124,42 @@ impl Packed {
             count: 0,
             advanced: 0,
             hint: 0,
+            record: None,
         };
         ring.attach(table)?;
+        if let Some(place) = &setup.record {
+            ring.go_on(Record::open(place, setup.queue)?)?;
+        }
         Ok(ring)
+    }
+
+    /// A process before this one ran the ring up to where the record says.
+    fn go_on(&mut self, record: Record) -> Result<(), Fault> {
+        let position = match record.stood() {
+            Stood::Nowhere => self.used.position(),
+            Stood::At(position) => position,
+            Stood::Either(old, new) => {
+                let place = self.checked(old)?;
+                if place.used(self.flags(place)) { new } else { old }
+            }
+        };
+        let place = self.checked(position)?;
+        (self.next, self.seen, self.used) = (place, place, place);
+        record.begin(position);
+        self.record = Some((record, position));
+        Ok(())
+    }
+
+    /// Whoever asked where the ring stands starts it again, there or elsewhere.
+    pub fn hand_back(&mut self) -> u16 {
+        self.record.take().iter().for_each(|(record, _)| record.forget());
+        self.position()
+    }
+
+    fn checked(&self, position: u16) -> Result<Place, Fault> {
+        let place = Place::new(position);
+        let breach = Breach::Position { index: place.index, size: self.size };
+        if place.index < self.size { Ok(place) } else { Err(breach.of(self.queue)) }
     }
 
     /// Finds the ring's memory in a table: the first, or one that replaced it.
@@ -209,7 +250,14 @@ impl Packed {
     pub fn flush(&mut self) -> (u16, bool) {
         let Some((index, word)) = self.first.take() else { return (0, false) };
         let descriptors: &[[AtomicU64; 2]] = self.descriptors.cells(0, self.size.into());
+        if let Some((record, stands)) = &self.record {
+            record.intend(*stands, self.used.position());
+        }
         descriptors[usize::from(index)][1].store(word, Release);
+        if let Some((record, stands)) = &mut self.record {
+            *stands = self.used.position();
+            record.settle(*stands);
+        }
         // The descriptor must be visible before the driver's wish is read, else both sides could wait for each other.
         fence(SeqCst);
         let wanted = self.wants_interrupt();

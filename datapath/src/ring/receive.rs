@@ -202,6 +202,18 @@ impl<'m> Room<'m> {
         self.batch.chains.len() - self.taken
     }
 
+    /// After `flush`: each piece that was written to, with how many bytes of it.
+    pub fn written(&self, mut visit: impl FnMut(&Sink<'m>, usize)) {
+        for chain in &self.batch.chains {
+            let mut left = chain.written as usize;
+            for sink in self.batch.pieces(chain) {
+                let n = sink.len().min(left);
+                visit(sink, n);
+                left -= n;
+            }
+        }
+    }
+
     /// The pieces of the next `count` buffers, in order.
     pub fn pieces(&self, count: usize) -> impl Iterator<Item = Sink<'m>> {
         self.batch.chains[self.taken..][..count].iter().flat_map(|chain| self.batch.pieces(chain).iter().copied())

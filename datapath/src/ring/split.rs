@@ -8,6 +8,7 @@ use super::batch::{Batch, Chain};
 use super::chain::{Steps, Tables};
 use super::descriptor::Descriptor;
 use super::fault::{Breach, Fault};
+use super::record::{Record, Stood};
 use crate::memory::{Area, Table, Translate};
 use crate::worker::orders::QueueSetup;
 
@@ -36,6 +37,8 @@ pub struct Split {
     filled: u16,
     published: u16,
     hint: usize,
+    /// What outlives this process.
+    record: Option<Record>,
 }
 
 impl Split {
@@ -59,9 +62,29 @@ impl Split {
             filled: setup.position,
             published: setup.position,
             hint: 0,
+            record: None,
         };
         ring.attach(table)?;
+        if let Some(place) = &setup.record {
+            ring.go_on(Record::open(place, setup.queue)?);
+        }
         Ok(ring)
+    }
+
+    /// A process before this one ran the ring as far as the driver was shown.
+    fn go_on(&mut self, record: Record) {
+        if !matches!(record.stood(), Stood::Nowhere) {
+            let shown = u16::from_le(self.used.u16(INDEX).load(Acquire));
+            (self.next, self.seen, self.filled, self.published) = (shown, shown, shown, shown);
+        }
+        record.begin(self.published & 0x7fff);
+        self.record = Some(record);
+    }
+
+    /// Whoever asked where the ring stands starts it again, there or elsewhere.
+    pub fn hand_back(&mut self) -> u16 {
+        self.record.take().iter().for_each(Record::forget);
+        self.position()
     }
 
     /// Finds the ring's memory in a table: the first, or one that replaced it.

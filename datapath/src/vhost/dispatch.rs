@@ -1,6 +1,7 @@
 //! Each request to whoever carries it out, once it is known that it may come.
 
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
 
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 use vhost::vhost_user::message::FrontendReq;
@@ -20,7 +21,13 @@ pub const SERVED: Protocol = Protocol::MQ
     .union(Protocol::CONFIG)
     .union(Protocol::RESET_DEVICE)
     .union(Protocol::CONFIGURE_MEM_SLOTS)
-    .union(Protocol::STATUS);
+    .union(Protocol::STATUS)
+    .union(Protocol::LOG_SHMFD)
+    .union(Protocol::INFLIGHT_SHMFD)
+    .union(Protocol::DEVICE_STATE);
+
+/// A message to the front end, and a descriptor that goes with it.
+pub type Reply = (Vec<u8>, Option<OwnedFd>);
 
 impl Session {
     /// Carries out a message; what is to be sent back. The error is a sentence: why the connection cannot go on.
@@ -29,16 +36,17 @@ impl Session {
         port: &mut Port,
         message: Message<Header>,
         world: &mut World,
-    ) -> Result<Option<Vec<u8>>, String> {
+    ) -> Result<Option<Reply>, String> {
         let header = message.header;
         let done = self.obey(port, message, world).map_err(|why| format!("{}: {why}", header.name()))?;
         let asked = header.wants_reply() && self.protocol.contains(Protocol::REPLY_ACK);
         match done {
-            Done::With(body) => Ok(Some(header.reply(&body))),
-            Done::Quietly => Ok(asked.then(|| header.reply(&0u64.to_ne_bytes()))),
+            Done::With(body) => Ok(Some((header.reply(&body), None))),
+            Done::WithFd(body, fd) => Ok(Some((header.reply(&body), Some(fd)))),
+            Done::Quietly => Ok(asked.then(|| (header.reply(&0u64.to_ne_bytes()), None))),
             Done::Refused(why) if asked => {
                 log::warn!("function {}: {} is refused: {why}", port.id, header.name());
-                Ok(Some(header.reply(&1u64.to_ne_bytes())))
+                Ok(Some((header.reply(&1u64.to_ne_bytes()), None)))
             }
             Done::Refused(why) => Err(format!("{}: {why}", header.name())),
         }
@@ -84,6 +92,12 @@ impl Session {
             FrontendReq::GET_CONFIG => self.get_config(port, &body),
             FrontendReq::SET_CONFIG => self.set_config(port, &body),
             FrontendReq::SET_STATUS => self.set_status(port, &body, world),
+            FrontendReq::SET_LOG_BASE => self.set_log_base(port, &body, &fds, world),
+            FrontendReq::SET_LOG_FD => self.set_log_fd(port, fds, world),
+            FrontendReq::GET_INFLIGHT_FD => self.get_inflight(port, &body),
+            FrontendReq::SET_INFLIGHT_FD => self.set_inflight(port, &body, &fds),
+            FrontendReq::SET_DEVICE_STATE_FD => self.set_device_state(port, &body, fds),
+            FrontendReq::CHECK_DEVICE_STATE => self.check_device_state(port, world),
             FrontendReq::GET_STATUS => told(self.status.into(), &body),
             _ => Err("it is not served here".into()),
         }
@@ -97,6 +111,7 @@ fn needed(request: FrontendReq) -> Option<Protocol> {
         | FrontendReq::SET_FEATURES
         | FrontendReq::SET_OWNER
         | FrontendReq::RESET_OWNER
+        | FrontendReq::SET_LOG_FD
         | FrontendReq::SET_MEM_TABLE
         | FrontendReq::SET_VRING_NUM
         | FrontendReq::SET_VRING_ADDR
@@ -118,6 +133,9 @@ fn needed(request: FrontendReq) -> Option<Protocol> {
             Protocol::CONFIGURE_MEM_SLOTS
         }
         FrontendReq::SET_STATUS | FrontendReq::GET_STATUS => Protocol::STATUS,
+        FrontendReq::SET_LOG_BASE => Protocol::LOG_SHMFD,
+        FrontendReq::GET_INFLIGHT_FD | FrontendReq::SET_INFLIGHT_FD => Protocol::INFLIGHT_SHMFD,
+        FrontendReq::SET_DEVICE_STATE_FD | FrontendReq::CHECK_DEVICE_STATE => Protocol::DEVICE_STATE,
         _ => return None,
     })
 }
@@ -128,7 +146,12 @@ fn descriptors(request: FrontendReq) -> RangeInclusive<usize> {
         FrontendReq::SET_MEM_TABLE => 1..=8,
         FrontendReq::SET_VRING_KICK | FrontendReq::SET_VRING_CALL | FrontendReq::SET_VRING_ERR => 0..=1,
         FrontendReq::REM_MEM_REG => 0..=1,
-        FrontendReq::ADD_MEM_REG | FrontendReq::SET_BACKEND_REQ_FD => 1..=1,
+        FrontendReq::ADD_MEM_REG
+        | FrontendReq::SET_BACKEND_REQ_FD
+        | FrontendReq::SET_LOG_BASE
+        | FrontendReq::SET_LOG_FD
+        | FrontendReq::SET_INFLIGHT_FD
+        | FrontendReq::SET_DEVICE_STATE_FD => 1..=1,
         _ => 0..=0,
     }
 }

@@ -97,7 +97,7 @@ impl Function {
             }
             Incoming::Fault(cause) => Err(cause),
         };
-        let sent = outcome.and_then(|reply| reply.map_or(Ok(()), |reply| session.stream.send(reply, None)));
+        let sent = outcome.and_then(|reply| reply.map_or(Ok(()), |(reply, fd)| session.stream.send(reply, fd)));
         match sent {
             Ok(()) => self.hear(world),
             Err(cause) => self.fault(cause, world),

@@ -7,9 +7,12 @@
 
 mod agreement;
 mod config;
+mod device_state;
 mod dispatch;
 mod function;
+mod inflight;
 mod life;
+mod log;
 mod memory;
 mod rings;
 mod session;

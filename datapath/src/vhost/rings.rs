@@ -20,6 +20,9 @@ use crate::worker::orders::{Order, QueueSetup, Role};
 const LEGACY_HEADER: usize = 10;
 const HEADER: usize = 12;
 
+/// VHOST_VRING_F_LOG.
+const LOGGED: u32 = 1;
+
 /// Descriptor table, available ring and used ring, or what a packed ring has in their place.
 pub type Areas = [u64; 3];
 
@@ -28,6 +31,8 @@ pub struct Ring {
     pub size: u32,
     /// In the front end's own addresses.
     pub areas: Option<Areas>,
+    /// As what guest address the device's part of it is logged, if it is.
+    pub log: Option<u64>,
     pub base: u16,
     /// The front end has said how it kicks.
     pub started: bool,
@@ -67,9 +72,13 @@ impl Session {
     }
 
     pub fn set_vring_addr(&mut self, port: &Port, body: &[u8], world: &World) -> Verdict {
-        let VhostUserVringAddr { index, descriptor, available, used, .. } = whole(body)?;
-        self.ring(index)?.areas = Some([descriptor, available, used]);
-        self.start(port, index, world)
+        let VhostUserVringAddr { index, flags, descriptor, available, used, log } = whole(body)?;
+        let ring = self.ring(index)?;
+        ring.areas = Some([descriptor, available, used]);
+        ring.log = (flags & LOGGED != 0).then_some(log);
+        let done = self.start(port, index, world);
+        self.share_log(port, world);
+        done
     }
 
     /// Stops the ring; the answer is where it stands.
@@ -83,7 +92,7 @@ impl Session {
         let base = u32::from(ring.base);
         let base = if packed { base | base << 16 } else { base };
         let queue = index as u16;
-        world.worker.send(Order::SetKick { function: port.id, queue, kick: Kick::Elsewhere });
+        world.settle(|done| Order::SetKick { function: port.id, queue, kick: Kick::Elsewhere, done });
         port.lines.unassign(Irq::Msix, usize::from(queue)..usize::from(queue) + 1);
         self.review(port, world);
         Ok(Done::With([index, base].into_iter().flat_map(u32::to_ne_bytes).collect()))
@@ -92,7 +101,7 @@ impl Session {
     pub fn set_vring_kick(&mut self, port: &Port, body: &[u8], fds: Vec<OwnedFd>, world: &World) -> Verdict {
         let (index, eventfd) = self.eventfd(body, fds)?;
         let kick = eventfd.map_or(Kick::Never, Kick::Eventfd);
-        world.worker.send(Order::SetKick { function: port.id, queue: index as u16, kick });
+        world.settle(|done| Order::SetKick { function: port.id, queue: index as u16, kick, done });
         self.ring(index)?.started = true;
         self.start(port, index, world)
     }
@@ -130,7 +139,8 @@ impl Session {
     pub fn reset_rings(&mut self, port: &Port, world: &mut World) {
         for index in 0..self.rings.len() as u32 {
             self.halt(port, index, world);
-            world.worker.send(Order::SetKick { function: port.id, queue: index as u16, kick: Kick::Elsewhere });
+            let (function, queue, kick) = (port.id, index as u16, Kick::Elsewhere);
+            world.settle(|done| Order::SetKick { function, queue, kick, done });
             self.rings[index as usize] = Ring { error: self.rings[index as usize].error.take(), ..Ring::default() };
         }
         port.lines.reset();
@@ -166,6 +176,7 @@ impl Session {
             let setup = self.setup(index, areas, position);
             let ring = &mut self.rings[index as usize];
             (ring.base, ring.running) = (setup.position, Some(areas));
+            self.share_log(port, world);
             world.worker.send(Order::StartQueue { function: port.id, setup });
             self.tell_enabled(port, index, world);
             self.review(port, world);
@@ -197,6 +208,7 @@ impl Session {
             packed: self.has(feature::RING_PACKED),
             in_order: self.has(feature::IN_ORDER),
             position: position.unwrap_or(ring.base),
+            record: self.inflight.as_ref().and_then(|inflight| inflight.place(index)),
         }
     }
 

@@ -6,12 +6,14 @@ use std::sync::mpsc::sync_channel;
 
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 
+use super::inflight::Inflight;
 use super::memory::Memory;
 use super::rings::Ring;
 use super::wire::{Header, number};
 use crate::control::messages::BackEnd;
 use crate::counters::{FunctionCounters, QUEUES};
 use crate::interrupt::Lines;
+use crate::memory::Log;
 use crate::offload::Offloads;
 use crate::pump::stream::Stream;
 use crate::pump::world::World;
@@ -74,6 +76,14 @@ pub struct Session {
     pub pairs: u16,
     /// Where our own requests go.
     pub channel: Option<OwnedFd>,
+    /// Where pages that were written are marked, who is told, and whether that is going on.
+    pub log: Option<Arc<Log>>,
+    pub log_event: Option<Arc<OwnedFd>>,
+    pub logging: bool,
+    pub inflight: Option<Inflight>,
+    /// Where device state is to be read from, and whether moving it failed.
+    pub transfer: Option<OwnedFd>,
+    pub transfer_failed: bool,
 }
 
 /// What a message comes to. The error of a verdict is a sentence: why the connection cannot go on.
@@ -81,6 +91,7 @@ pub enum Done {
     /// Acknowledged if that is asked for.
     Quietly,
     With(Vec<u8>),
+    WithFd(Vec<u8>, OwnedFd),
     /// Not done, which the front end must be asking to hear: else it would go on as if it were.
     Refused(String),
 }
@@ -120,6 +131,12 @@ impl Session {
             rings: (0..offer.rings).map(|_| Ring::default()).collect(),
             pairs: 1,
             channel: None,
+            log: None,
+            log_event: None,
+            logging: false,
+            inflight: None,
+            transfer: None,
+            transfer_failed: false,
         }
     }
 
@@ -140,6 +157,7 @@ impl Session {
         self.features = features;
         world.worker.send(Order::SetOffloads { function: port.id, offloads: Offloads::negotiated(features) });
         self.review(port, world);
+        self.share_log(port, world);
         Ok(Done::Quietly)
     }
 

@@ -75,7 +75,7 @@ fn fill(
     reports: &[Report; BATCH],
     scratch: &mut Scratch,
 ) -> u64 {
-    let Function { id, lines, counters, memory, queues, offloads, .. } = to;
+    let Function { id, lines, counters, memory, queues, offloads, dirty, .. } = to;
     let Some(Slot::Running(Queue::Receive(ring))) = queues.get_mut(usize::from(queue)) else {
         Loss::NotReady.count(counters, u64::from(group.count_ones()));
         return 0;
@@ -106,6 +106,9 @@ fn fill(
     let lost = if fault.is_some() { Loss::BadDescriptor } else { Loss::NoBuffer };
     lost.count(counters, u64::from((group & !delivered & !contradicted).count_ones()));
     counters.add(Counter::ReceivedFrames, u64::from(delivered.count_ones()));
+    if let Some(dirty) = dirty.as_ref().filter(|_| count > 0) {
+        dirty.received(queue, memory, &room);
+    }
     let Receive { ring: used, moderation, vector, .. } = ring;
     let flushed = scratch.clock.moderated((*id, queue), moderation, (count, interrupt), |n| used.still_wants(n));
     conclude(lines, counters, queue, *vector, flushed);

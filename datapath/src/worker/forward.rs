@@ -55,6 +55,7 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         uplink,
         flooding,
         disabled,
+        dirty,
         ..
     } = from;
     let Some(Slot::Running(Queue::Transmit(ring))) = queues.get_mut(usize::from(queue)) else { return Ok(0) };
@@ -95,6 +96,9 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         let Transmit { ring: used, moderation, vector, .. } = ring;
         let flushed = scratch.clock.moderated((*id, queue), moderation, flushed, |n| used.still_wants(n));
         conclude(lines, counters, queue, *vector, flushed);
+        if let Some(dirty) = dirty {
+            dirty.ring(queue);
+        }
     }
     scratch.sources = batch.recycle();
     outcome.map(|()| count)

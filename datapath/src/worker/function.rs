@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dirty::Dirty;
 use super::orders::{FunctionId, QueueSetup, Role};
 use crate::counters::{FunctionCounters, QUEUES, Queue as Counter};
 use crate::interrupt::Lines;
@@ -45,6 +46,8 @@ pub struct Function {
     pub unkicked: u128,
     /// Queues, by bit, that carry no frames although they run.
     pub disabled: u128,
+    /// Where writes into the guest are logged, while that is wanted.
+    pub dirty: Option<Arc<Dirty>>,
     #[cfg(test)]
     pub panics: bool,
 }
@@ -89,6 +92,7 @@ impl Function {
             kicks: Vec::new(),
             unkicked: 0,
             disabled: 0,
+            dirty: None,
             #[cfg(test)]
             panics: false,
         }
@@ -154,6 +158,7 @@ impl Function {
         self.polled = 0;
         self.starved = false;
         self.disabled = 0;
+        self.dirty = None;
         self.pairs = 1;
         self.steering = Steering::default();
         self.coalescing.clear();

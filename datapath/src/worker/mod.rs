@@ -4,6 +4,7 @@
 mod announce;
 mod closer;
 mod deliver;
+pub mod dirty;
 mod doorbells;
 mod engine;
 mod fabric;

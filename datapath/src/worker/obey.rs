@@ -71,9 +71,16 @@ impl Engine {
             }
             Order::SetOffloads { function, offloads } => self.change(function, |port| port.set_offloads(offloads)),
             Order::Kick { function, queue } => self.doorbell(function, queue),
-            Order::SetKick { function, queue, kick } => self.set_kick(function, queue, kick),
+            Order::SetKick { function, queue, kick, done } => {
+                self.set_kick(function, queue, kick);
+                receipt(&done);
+            }
             Order::SetEnabled { function, queue, on } => self.enable(function, queue, on),
             Order::TakeQueue { function, queue, position } => self.take(function, queue, &position),
+            Order::SetDirty { function, dirty, done } => {
+                self.change(function, |port| port.dirty = dirty);
+                receipt(&done);
+            }
             Order::Announce { function, address } => self.announce(function, address),
             Order::Complete { function, queue, ticket, reply } => self.complete(function, queue, ticket, reply),
         }
@@ -142,9 +149,10 @@ impl Engine {
     fn take(&mut self, function: FunctionId, queue: u16, position: &SyncSender<Option<u16>>) {
         let slot = self.fabric.get(function).and_then(|port| port.queues.get_mut(usize::from(queue)));
         let stands = match slot {
-            Some(Slot::Running(queue) | Slot::Parked(queue)) => Some(queue.ring().position()),
+            Some(Slot::Running(queue) | Slot::Parked(queue)) => Some(queue.ring().hand_back()),
             Some(Slot::Stopped) | None => None,
         };
+        self.change(function, |port| port.dirty.iter().for_each(|dirty| dirty.ring(queue)));
         self.halt(function, queue);
         let _ = position.send(stands); // the one who waits may have given up
     }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use super::dirty::Dirty;
 use super::kick::Kick;
 use crate::counters::FunctionCounters;
 use crate::interrupt::Lines;
 use crate::memory::Table;
 use crate::offload::Offloads;
+use crate::ring::record::Place;
 
 /// 0..1023, chosen by the controller.
 pub type FunctionId = u32;
@@ -43,6 +45,8 @@ pub struct QueueSetup {
     pub vector: u16,
     /// Where to begin: the index of the available ring, or of a packed ring's descriptor, its wrap counter in bit 15.
     pub position: u16,
+    /// What outlives this process, where a front end keeps it.
+    pub record: Option<Place>,
 }
 
 #[derive(Clone, Debug)]
@@ -169,6 +173,7 @@ pub enum Order {
         function: FunctionId,
         queue: u16,
         kick: Kick,
+        done: Receipt,
     },
     /// A queue that runs carries frames, or takes none and loses what the driver sends.
     SetEnabled {
@@ -181,6 +186,12 @@ pub enum Order {
         function: FunctionId,
         queue: u16,
         position: SyncSender<Option<u16>>,
+    },
+    /// Where writes into the guest are logged from now on.
+    SetDirty {
+        function: FunctionId,
+        dirty: Option<Arc<Dirty>>,
+        done: Receipt,
     },
     /// Lets everyone know where this address is now (a reverse ARP request, RFC 903).
     Announce {

@@ -53,7 +53,7 @@ fn drain(to: &mut Function, loss: Loss, scratch: &mut Scratch) -> Next {
 
 /// One receive queue: the kernel copies each frame into the driver's buffers.
 fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
-    let Function { id, counters, lines, memory, queues, tap, rules, steering, frame_limit, offloads, .. } = to;
+    let Function { id, counters, lines, memory, queues, tap, rules, steering, frame_limit, offloads, dirty, .. } = to;
     let (Some(tap), Some(Slot::Running(Queue::Receive(ring)))) = (tap, queues.first_mut()) else {
         return Ok(Next::Quiet);
     };
@@ -94,6 +94,9 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
     reader.tally.count(&counters.queue(0));
     counters.add(Counter::ReceivedFrames, delivered);
     let (count, interrupt, broken) = ring.flush(&mut room);
+    if let Some(dirty) = dirty.as_ref().filter(|_| count > 0) {
+        dirty.received(0, memory, &room);
+    }
     let Receive { ring: used, moderation, vector, .. } = ring;
     let flushed = scratch.clock.moderated((*id, 0), moderation, (count, interrupt), |n| used.still_wants(n));
     conclude(lines, counters, 0, *vector, flushed);

@@ -79,6 +79,7 @@ impl Guest {
             in_order: false,
             vector: queue,
             position: 0,
+            record: None,
         }
     }
 

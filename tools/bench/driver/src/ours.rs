@@ -75,6 +75,7 @@ fn setup<R: Ring>(number: u16, queue: &Queue<R>, role: Role, arguments: &Argumen
         mergeable: arguments.mergeable,
         packed: R::PACKED,
         position: R::BASE,
+        record: None,
         ..testing::Guest::new().queue(number, role, arguments.ring.into()).setup
     }
 }
