@@ -14,6 +14,7 @@ import pytest
 
 from softdpu.datapath import ledger
 from softdpu.testkit import BROADCAST, frame
+from tests.device.test_offloads import CUT, EVERY, tcp
 from tests.dpu_under_test import Dpu, Plugged, Representor
 from tests.small_guest import SmallGuest
 
@@ -213,3 +214,11 @@ def icmp(message: bytes) -> bytes:
 def ipv4(payload: bytes) -> bytes:
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, 1, 0, GUEST_IP, FAR_IP)
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
+
+
+def test_long_frame_goes_out_whole(device: Plugged, wire: Representor) -> None:
+    """A veth pair leaves segmentation undone, so what arrives shows that nothing was cut before."""
+    with SmallGuest(device, memory=16 << 20, wanted=EVERY) as guest:
+        sent = tcp(OUTSIDE, guest.net.mac, 20000)
+        guest.net.send(sent, offload=CUT)
+        assert wire.receive() == sent

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::LONGEST;
 use crate::memory::{AHEAD, HEADER, MOST_PIECES, Slot, Source, receive_burst, send_burst};
-use crate::offload::Header;
+use crate::offload::{Header, finish};
 use crate::ring::{BATCH, Payload};
 use crate::switch::Loss;
 
@@ -46,10 +46,10 @@ impl Packets {
         frames: impl Iterator<Item = (usize, &'b Payload<'b, 'm>, &'b Header)>,
         mut said: impl FnMut(usize, Sent),
     ) {
-        let frames: Vec<_> = frames.map(|(place, payload, header)| (place, payload, header.bytes(0))).collect();
-        let whole: Vec<Option<Vec<u8>>> = frames.iter().map(|(_, payload, _)| in_one_piece(payload)).collect();
+        let frames: Vec<_> = frames.map(|(place, payload, header)| (place, payload, header, header.bytes(0))).collect();
+        let whole: Vec<Option<Vec<u8>>> = frames.iter().map(|(_, payload, ..)| in_one_piece(payload)).collect();
         let (mut pieces, mut counts) = (Vec::with_capacity(2 * frames.len()), Vec::with_capacity(frames.len()));
-        for ((_, payload, header), whole) in frames.iter().zip(&whole) {
+        for ((_, payload, _, header), whole) in frames.iter().zip(&whole) {
             let before = pieces.len();
             pieces.push(Source::from(&header[..HEADER]));
             match whole {
@@ -61,12 +61,14 @@ impl Packets {
         let (mut first, mut at) = (0, 0);
         while first < frames.len() {
             let sent = send_burst(self.fd.as_fd(), &pieces[at..], &counts[first..]);
-            let (went, refused) = match sent {
-                Ok(n) => (n.max(1), None),
-                Err(error) => (1, Some(refusal(&error))),
+            let (_, payload, header, _) = frames[first];
+            let (went, outcome) = match sent {
+                Ok(n) => (n.max(1), Ok(())),
+                Err(error) if unknown(&error, header) => (1, cut(self.fd.as_fd(), payload, header)),
+                Err(error) => (1, Err(refusal(&error))),
             };
             for _ in 0..went {
-                said(frames[first].0, refused.map_or(Ok(()), Err));
+                said(frames[first].0, outcome);
                 at += counts[first];
                 first += 1;
             }
@@ -125,6 +127,25 @@ fn in_one_piece(payload: &Payload<'_, '_>) -> Option<Vec<u8>> {
     let mut bytes = vec![0; payload.len];
     payload.read(&mut bytes);
     Some(bytes)
+}
+
+/// Whether the kernel is too old to know what to do with datagrams that are to be cut (before Linux 6.2).
+fn unknown(error: &io::Error, header: &Header) -> bool {
+    header.datagrams() && error.raw_os_error() == Some(libc::EINVAL)
+}
+
+/// It gets the datagrams one by one.
+fn cut(fd: BorrowedFd<'_>, frame: &Payload<'_, '_>, header: &Header) -> Sent {
+    let mut whole = vec![0; frame.len];
+    frame.read(&mut whole);
+    let mut outcome = Ok(());
+    let cut = finish(header, &mut whole, |datagram| {
+        let pieces: Vec<Source<'_>> =
+            std::iter::once(Source::from(&[0; HEADER][..])).chain(datagram.pieces()).collect();
+        outcome = send_burst(fd, &pieces, &[pieces.len()]).map(drop).map_err(|error| refusal(&error));
+        outcome.is_ok()
+    });
+    if cut.is_some() { outcome } else { Err(Some(Loss::BadHeader)) }
 }
 
 /// The VLAN tag that the kernel has taken out of a frame (struct tpacket_auxdata).

@@ -1,6 +1,7 @@
 //! Every frame not delivered has one named cause.
 
 use super::*;
+use crate::offload::Offloads;
 use crate::ring::testing::NEXT;
 
 const GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 9];
@@ -179,4 +180,41 @@ fn a_representor_that_is_full_or_gone() {
     rig.kick(&a);
     assert_eq!(rig.count(0, Counter::DropRepresentorDown), 1);
     assert_eq!(a.transmit.collect().len(), 641);
+}
+
+/// A TCP frame that is still to be cut: 54 bytes of headers, then `payload`.
+fn to_be_cut(payload: usize) -> Vec<u8> {
+    let mut bytes = [&BROADCAST[..], &mac(0), &[8, 0, 0x45, 0]].concat();
+    bytes.extend((40 + payload as u16).to_be_bytes());
+    bytes.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 9]);
+    bytes.extend([0x12, 0x34, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+    bytes.resize(54 + payload, 7);
+    bytes
+}
+
+#[test]
+fn a_frame_that_is_rewritten_before_it_is_cut_is_one_with_a_bad_header() {
+    let mut rig = Rig::new();
+    let (mut a, mut accomplice, mut victim) = (rig.port(0, false), rig.idle_port(1, false), rig.port(2, false));
+    // The accomplice shares the sender's memory: its buffer lies over the sender's frame, and is filled first.
+    rig.engine.obey(Order::SetMemory { function: 1, table: a.guest.table.clone(), done: done() });
+    accomplice.receive = a.guest.queue(2, Role::Receive, RING);
+    accomplice.receive.setup.queue = 0;
+    rig.start(1, &accomplice.receive.setup);
+    for (function, features) in [(0, 1 | 1 << 11), (1, 1 << 1 | 1 << 7)] {
+        rig.engine.obey(Order::SetOffloads { function, offloads: Offloads(features) });
+    }
+    let (place, sent) = (a.guest.buffer(0), to_be_cut(3000));
+    let header = [1, 1, 54, 0, 0xa8, 5, 34, 0, 16, 0, 0, 0];
+    a.guest.write(place, &[&header[..], &sent].concat());
+    a.transmit.describe(0, place, 12 + sent.len() as u32, 0, 0);
+    accomplice.receive.describe(0, place + 26, 4096, WRITE, 0);
+    accomplice.receive.offer(0);
+    victim.post(8);
+    a.transmit.offer(0);
+    rig.kick(&a);
+    assert_eq!(accomplice.receive.collect().len(), 1);
+    assert_eq!(victim.received().len(), 0);
+    assert_eq!((rig.losses(0), rig.losses(1)), (vec![], vec![]));
+    assert_eq!(rig.losses(2), [(Counter::DropBadHeader, 1)]);
 }
