@@ -16,10 +16,12 @@ from softdpu.datapath.client import DatapathLink, Request
 from softdpu.datapath.messages import Answer, Create, Shutdown
 from softdpu.net.state import FunctionConfig
 from softdpu.net.vhost import VhostFunction
+from softdpu.spec import features as f
 from softdpu.virtio.effects import SetFabric
 from tools.bench.windows import WORK
 
 T = TypeVar("T")
+OFFERED = f.mask_of(f.RING_PACKED, f.IN_ORDER)  # beyond what is on offer unasked
 
 
 class Ours:
@@ -74,7 +76,9 @@ class Ours:
 
     async def _create(self, number: int, path: Path) -> None:
         assert self._link is not None
-        config = FunctionConfig(layout="modern", mac=bytes((2, 0, 0, 0, 0, number)), queue_size=self.queue_size)
+        config = FunctionConfig(
+            layout="modern", mac=bytes((2, 0, 0, 0, 0, number)), queue_size=self.queue_size, features=OFFERED
+        )
         function = VhostFunction.create(config)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
