@@ -115,6 +115,12 @@ impl Ring {
         either!(self, ring => ring.arm_beyond())
     }
 
+    /// Whether chains are there: what a look at a quiet queue costs.
+    #[inline]
+    pub fn waiting(&mut self) -> bool {
+        either!(self, ring => ring.waiting())
+    }
+
     /// How many chains are there, if fewer than `most`.
     pub fn outstanding(&mut self, most: usize) -> usize {
         either!(self, ring => ring.outstanding(most))

@@ -46,6 +46,8 @@ pub struct Engine {
     pub patience: Duration,
     pub(super) now: Duration,
     pub(super) timers: Timers,
+    /// Chains that guests sent in the last turn.
+    pub(super) sent: usize,
     pub(super) tickets: u64,
     poisonings: u64,
 }
@@ -62,6 +64,7 @@ impl Engine {
             patience: Duration::ZERO,
             now: Duration::ZERO,
             timers: Timers::default(),
+            sent: 0,
             tickets: 0,
             poisonings: memory::poisonings(),
         })
@@ -150,6 +153,7 @@ impl Engine {
         self.fabric.now = now.as_secs() as u32;
         self.scratch.clock.now = now;
         self.expire(now);
+        self.sent = 0;
         for _ in 0..self.items.len() {
             let Some(item) = self.items.pop_front() else { break };
             let kept = match item.queue {
@@ -166,16 +170,27 @@ impl Engine {
         if port.flooding {
             return Some(item);
         }
+        if let Some(Queue::Transmit(ring)) = port.running(queue)
+            && !ring.ring().waiting()
+        {
+            return self.none_came(item, queue);
+        }
         match self.with(item.function, |port, fabric, scratch| forward(port, queue, fabric, scratch)) {
-            Some(Ok(0)) if self.now.saturating_sub(item.busy) >= self.patience => self.rest(item, queue),
-            Some(Ok(0)) => Some(item),
-            Some(Ok(_)) => Some(Item { busy: self.now, ..item }),
+            Some(Ok(0)) => self.none_came(item, queue),
+            Some(Ok(sent)) => {
+                self.sent += sent;
+                Some(Item { busy: self.now, ..item })
+            }
             Some(Err(fault)) => {
                 self.fault(item.function, fault);
                 None
             }
             None => None,
         }
+    }
+
+    fn none_came(&mut self, item: Item, queue: u16) -> Option<Item> {
+        if self.now.saturating_sub(item.busy) < self.patience { Some(item) } else { self.rest(item, queue) }
     }
 
     /// Nothing came for a while: asks for the doorbell, and stays only if something came meanwhile.

@@ -16,6 +16,8 @@ use super::pace::Pace;
 const WAKE: u64 = u64::MAX;
 /// How often taps are asked while queues are being polled.
 const GLANCE: Duration = Duration::from_micros(10);
+/// Turns without a frame between looks at the clock.
+const CLOCK: u32 = 8;
 
 pub struct Thread {
     engine: Engine,
@@ -34,17 +36,40 @@ impl Thread {
 
     /// Works until the orders' channel is closed.
     pub fn run(&mut self) {
+        let mut now = self.start.elapsed();
+        let mut since = 0;
         while self.attend() {
             if self.engine.idle() {
                 self.sleep();
+                now = self.engine.now;
                 continue;
             }
-            let now = self.start.elapsed();
             if now.saturating_sub(self.glanced) >= GLANCE {
                 self.glanced = now;
                 self.ports(Some(Duration::ZERO));
             }
             self.engine.turn(now);
+            since += 1;
+            // The clock takes as long as a look at a quiet queue.
+            if self.engine.sent > 0 || since == CLOCK {
+                since = 0;
+                now = self.start.elapsed();
+            }
+            let gap = self.pace.turned(self.engine.sent);
+            if !gap.is_zero() {
+                now = self.leave_alone(now + gap);
+            }
+        }
+    }
+
+    /// Looks at no ring until `end`: each look takes a cache line away from a driver that is about to write it. The time.
+    fn leave_alone(&self, end: Duration) -> Duration {
+        loop {
+            let now = self.start.elapsed();
+            if now >= end {
+                return now;
+            }
+            std::hint::spin_loop();
         }
     }
 
