@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from softdpu.controller.errors import OperatorError
 from softdpu.lab import Guest
 from tests.dpu_under_test import Plugged
 from tests.guests.bench import Bench, Nic
@@ -27,6 +28,7 @@ def test_hotplug_as_documented(bench: Bench, boot: Boot, qemu: str) -> None:
     nic = serves_either_driver(bench, guest, device)
     nic = leaves_and_comes_back_under_traffic(bench, nic)
     outlives_its_controller_and_its_datapath(bench, nic)
+    what_its_vmm_shows_is_not_modified(bench, nic)
     bench.dpu.unplug(nic.device)
     assert not [entry for entry in guest.qmp("query-chardev") if nic.device.vuid in entry["label"]]
     assert bench.dpu.own_mistakes() == []
@@ -59,6 +61,12 @@ def outlives_its_controller_and_its_datapath(bench: Bench, nic: Nic) -> None:
         bench.dpu.wait_for_another_datapath(former)
         nic.guest.wait_for(f"ping -c 1 -W 1 {nic.gateway}")
     bench.ping_both_ways(nic)
+
+
+def what_its_vmm_shows_is_not_modified(bench: Bench, nic: Nic) -> None:
+    """What QEMU has fixed at the plug is refused."""
+    with pytest.raises(OperatorError, match="is its VMM's to show"):
+        bench.dpu.modify(nic.device, mtu=1400)
 
 
 @contextmanager

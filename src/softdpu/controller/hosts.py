@@ -205,13 +205,6 @@ class Hosts:
         with as_operator_error():
             return await self._hosts[name].abilities()
 
-    async def follow_link(self, device: Device) -> None:
-        """The VMM's own function shows the link that a vhost-user device has. Raises OperatorError."""
-        place = device.record.place
-        if device.export == "vhost-user" and place is not None and place.host in self._hosts:
-            with as_operator_error():
-                await self._hosts[place.host].set_link(place.device_id, up=device.function.state.config.link_up)
-
     async def address(self, place: Place) -> identity.Bdf | None:
         """Where the guest sees a device, when QEMU knows."""
         host = self._hosts.get(place.host)

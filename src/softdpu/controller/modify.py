@@ -13,6 +13,7 @@ from softdpu.net.mistakes import DriverBound, Mistake
 from softdpu.virtio.outcome import NOTHING, Effects
 
 VF_ONLY = {"msix_num": "MSI-X vectors", "num_qps": "queue pairs"}
+OF_THE_VMM = frozenset({"mac", "mtu", "speed"})
 NOT_YET: dict[str, str] = {
     "rx_mode": "the receive mode is the driver's, and it would set it back.",
     "state": "a device's state follows its driver: use -l 0 or -l 1 for the link.",
@@ -100,6 +101,12 @@ def check(device: Device, name: str) -> None:
             errno.EPERM,
             f"{VF_ONLY[name]} of {device.name} cannot change: it is a {device.record.kind}, and only VFs share a pool. "
             "Set VIRTIO_NET_EMULATION_NUM_MSIX with mlxconfig, or hotplug with another -n.",
+        )
+    if name in OF_THE_VMM and device.export == "vhost-user" and device.connected:
+        raise errors.OperatorError(
+            errno.EBUSY,
+            f"the {name} of {device.name} is its VMM's to show, as long as it is plugged in (export: vhost-user): "
+            "unplug it and hotplug it anew, or export it over vfio-user.",
         )
     if name in NOT_YET:
         raise errors.NotSupported(f"changing {name} of {device.name}", NOT_YET[name])
