@@ -5,6 +5,7 @@ docs/performance/.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ RUNS: dict[str, Callable[[], Iterator[Comparison]]] = {
 
 def main() -> int:
     """Returns 1 when a row could not be measured."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends also then
     arguments = _arguments()
     print(machine.describe(), table.HEADING, sep="\n\n", flush=True)
     results: list[Comparison] = []
