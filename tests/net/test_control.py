@@ -169,6 +169,11 @@ def test_offloads_are_set(function: Function, guest: int) -> None:
     assert (answer, effects.items) == (OK, (SetOffloads(guest | n.HOST_OFFLOADS),))
 
 
+def test_linux_counts_the_length_of_headers_among_offloads(function: Function) -> None:
+    answer, effects = offloads(function, f.mask_of(f.NET_GUEST_CSUM, f.NET_GUEST_HDRLEN))
+    assert (answer, effects.items) == (OK, (SetOffloads(f.mask_of(f.NET_GUEST_CSUM) | n.HOST_OFFLOADS),))
+
+
 def test_offload_without_what_it_requires_is_left_out(function: Function) -> None:
     answer, effects = offloads(function, 1 << f.NET_GUEST_TSO4)
     assert (answer, effects.items) == (OK, (SetOffloads(n.HOST_OFFLOADS),))

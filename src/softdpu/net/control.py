@@ -7,6 +7,7 @@ from softdpu.net.commanded import Commanded, Done, Handler
 from softdpu.net.filters import addresses, with_vlan
 from softdpu.net.state import FilterState
 from softdpu.net.steering import multiqueue
+from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.virtio.outcome import NOTHING, Effects
 
@@ -93,8 +94,11 @@ def _announce(device: Commanded, _command: int, data: bytes) -> Done:
 
 
 def _offloads(device: Commanded, _command: int, data: bytes) -> Done:
-    """§5.1.6.5.7: 64 bits, each a feature that was negotiated."""
-    asked = int.from_bytes(data, "little")
+    """§5.1.6.5.7: 64 bits, each a feature that was negotiated.
+
+    Linux counts GUEST_HDRLEN among them, which says nothing of what it receives.
+    """
+    asked = int.from_bytes(data, "little") & ~(1 << f.NET_GUEST_HDRLEN)
     if len(data) != n.OFFLOADS_BYTES or asked & ~n.GUEST_OFFLOADS or not device.has_all(asked):
         return None
     device.net.offloads = asked
