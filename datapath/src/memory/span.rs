@@ -183,25 +183,51 @@ unsafe fn copy(from: *const u8, to: *mut u8, n: usize) {
     // is written, so overlap of the ranges does no harm. The last arm is as the caller promised.
     unsafe {
         match n {
-            8..=16 => pieces::<u64, 2>(from, to, [0, n - 8]),
-            17..=32 => pieces::<u128, 2>(from, to, [0, n - 16]),
-            33..=64 => pieces::<u128, 4>(from, to, [0, 16, n - 32, n - 16]),
+            8..=16 => ends::<u64>(from, to, n),
+            17..=32 => ends::<u128>(from, to, n),
+            33..=64 => {
+                let last = n - 32;
+                let low = (load::<u128>(from), load::<u128>(from.add(16)));
+                let high = (load::<u128>(from.add(last)), load::<u128>(from.add(last + 16)));
+                store(to, low.0);
+                store(to.add(16), low.1);
+                store(to.add(last), high.0);
+                store(to.add(last + 16), high.1);
+            }
             _ => std::ptr::copy(from, to, n),
         }
     }
 }
 
+/// Copies `n` bytes as their first and their last T, which overlap.
+///
 /// # Safety
-/// At each offset a T can be read and written.
+/// `from` is readable and `to` writable for `n` bytes, at least one T and at most two.
 #[inline(always)]
-unsafe fn pieces<T: Copy, const N: usize>(from: *const u8, to: *mut u8, offsets: [usize; N]) {
-    // SAFETY: as the caller promised; Packed asks for no alignment.
+unsafe fn ends<T: Copy>(from: *const u8, to: *mut u8, n: usize) {
+    let last = n - size_of::<T>();
+    // SAFETY: as the caller promised. Both are read before any is written.
     unsafe {
-        let values = offsets.map(|offset| from.add(offset).cast::<Packed<T>>().read());
-        for (offset, value) in offsets.into_iter().zip(values) {
-            to.add(offset).cast::<Packed<T>>().write(value);
-        }
+        let (low, high) = (load::<T>(from), load::<T>(from.add(last)));
+        store(to, low);
+        store(to.add(last), high);
     }
+}
+
+/// # Safety
+/// A T can be read at `from`, whatever its alignment.
+#[inline(always)]
+unsafe fn load<T: Copy>(from: *const u8) -> T {
+    // SAFETY: as the caller promised.
+    unsafe { from.cast::<Packed<T>>().read().0 }
+}
+
+/// # Safety
+/// A T can be written at `to`, whatever its alignment.
+#[inline(always)]
+unsafe fn store<T: Copy>(to: *mut u8, value: T) {
+    // SAFETY: as the caller promised.
+    unsafe { to.cast::<Packed<T>>().write(Packed(value)) }
 }
 
 /// Fetches the first two cache lines; the processor's own prefetcher does the rest of a longer frame.

@@ -41,6 +41,14 @@ impl<S> Default for Batch<S> {
     }
 }
 
+impl<S: Copy> Chain<S> {
+    /// Its piece, when it is one; else one of no bytes.
+    #[inline(always)]
+    pub fn only(&self) -> S {
+        self.only
+    }
+}
+
 impl<S: Default> Chain<S> {
     #[inline(always)]
     pub(super) fn single(id: u16, piece: S, len: u32) -> Self {
@@ -86,6 +94,12 @@ impl<'b, 'm> Payload<'b, 'm> {
             [first, rest @ ..] if first.len() > skip => Payload { start: first.after(skip), rest, len },
             _ => Payload::beyond(pieces, skip, len),
         }
+    }
+
+    /// One piece.
+    #[inline(always)]
+    pub fn of(piece: Source<'m>) -> Self {
+        Payload { start: piece, rest: &[], len: piece.len() }
     }
 
     #[inline(never)]

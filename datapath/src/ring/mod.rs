@@ -29,5 +29,6 @@ pub use moderation::Moderation;
 pub use receive::{Receive, Room};
 pub use transmit::Transmit;
 
-/// Chains handled at a time: enough to overlap their cache misses, few enough to stay in the first-level cache.
-pub const BATCH: usize = 32;
+/// Chains handled at a time: enough to overlap their cache misses, few enough to stay in the first-level cache, and no more
+/// than a word has bits.
+pub const BATCH: usize = 64;

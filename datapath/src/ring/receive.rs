@@ -86,40 +86,26 @@ impl Receive {
         room.free()
     }
 
-    /// Copies a frame into the next buffers, after a header. False if they do not suffice; then none is used.
+    /// The usual case: a frame in one piece, with nothing left undone and nothing reported, into one buffer in one piece.
+    /// False: see `fill`.
     #[inline(always)]
-    pub fn fill<'m>(
-        &mut self,
-        table: &'m Table,
-        room: &mut Room<'m>,
-        frame: &Payload<'_, '_>,
-        header: &Header,
-        report: Report,
-    ) -> bool {
-        if room.free() == 0 {
-            self.reserve(table, 1, room);
+    pub fn fill_plain(&self, room: &mut Room<'_>, frame: &Payload<'_, '_>) -> bool {
+        let Some(chain) = room.batch.chains.get_mut(room.taken) else { return false };
+        let Some(source) = frame.single() else { return false };
+        let (place, need) = (chain.only(), self.header + frame.len);
+        if place.len() < need {
+            return false;
         }
-        let Some(chain) = room.batch.chains.get(room.taken) else { return false };
-        let need = self.header + frame.len;
-        if let ([place, ..], Some(source)) = (room.batch.pieces(chain), frame.single()) {
-            if place.len() >= need {
-                if header.plain() && report.kind == 0 {
-                    place.copy_from(Source::from(&PLAIN[..self.header]));
-                } else {
-                    place.copy_from(Source::from(&header.reported(1, report)[..self.header]));
-                }
-                place.after(self.header).copy_from(source);
-                room.batch.chains[room.taken].written = need as u32;
-                room.taken += 1;
-                return true;
-            }
-        }
-        self.fill_scattered(table, room, frame, header, report)
+        place.copy_from(Source::from(&PLAIN[..self.header]));
+        place.after(self.header).copy_from(source);
+        chain.written = need as u32;
+        room.taken += 1;
+        true
     }
 
-    /// The way for frames or buffers in pieces, and for frames that take several buffers.
+    /// Copies a frame into the next buffers, after a header. False if they do not suffice; then none is used.
     #[inline(never)]
-    fn fill_scattered<'m>(
+    pub fn fill<'m>(
         &mut self,
         table: &'m Table,
         room: &mut Room<'m>,

@@ -31,43 +31,35 @@ impl Transmit {
         self.ring.pop(table, most, batch)
     }
 
-    /// A chain without its virtio-net header, and what that header comes to; None if it is cut short, contradicts the frame,
-    /// or asks for what it `may` not.
+    /// The usual case: a frame in one piece whose header asks for nothing. None: see `payload` and `header`.
+    #[inline(always)]
+    pub fn plain<'b, 'm>(&self, chain: &'b Chain<Source<'m>>) -> Option<Payload<'b, 'm>> {
+        let piece = chain.only();
+        // flags and gso_type are the first two bytes, whatever the length of the header
+        let plain = piece.len() > self.header && piece.u16(0) == Some(0);
+        plain.then(|| Payload::of(piece.after(self.header)))
+    }
+
+    /// A chain without its virtio-net header; None if it is too short to have one.
     #[inline(always)]
     pub fn payload<'b, 'm>(
         &self,
         batch: &'b Batch<Source<'m>>,
         chain: &'b Chain<Source<'m>>,
-        may: Offloads,
-    ) -> Option<(Payload<'b, 'm>, Header)> {
-        let pieces = batch.pieces(chain);
-        // flags and gso_type are the first two bytes, whatever the length of the header
-        let asked = match pieces.first().and_then(|piece| piece.u16(0)) {
-            Some(asked) => asked,
-            None => {
-                let mut bytes = [0; 2];
-                Payload::new(pieces, chain.len, 0).read(&mut bytes);
-                u16::from_le_bytes(bytes)
-            }
-        };
-        if chain.len < self.header {
-            return None;
-        }
-        let payload = Payload::new(pieces, chain.len, self.header);
-        let header = if asked == 0 { Header::default() } else { self.asked(pieces, chain, may, &payload)? };
-        Some((payload, header))
+    ) -> Option<Payload<'b, 'm>> {
+        (chain.len >= self.header).then(|| Payload::new(batch.pieces(chain), chain.len, self.header))
     }
 
-    #[inline(never)]
-    fn asked(
+    /// What the header of a chain comes to; None if it contradicts the frame, or asks for what it `may` not.
+    pub fn header(
         &self,
-        pieces: &[Source<'_>],
+        batch: &Batch<Source<'_>>,
         chain: &Chain<Source<'_>>,
         may: Offloads,
         payload: &Payload<'_, '_>,
     ) -> Option<Header> {
         let mut bytes = [0; 10];
-        Payload::new(pieces, chain.len, 0).read(&mut bytes);
+        Payload::new(batch.pieces(chain), chain.len, 0).read(&mut bytes);
         Header::new(bytes).transmitted(may, payload)
     }
 

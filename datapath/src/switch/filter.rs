@@ -42,7 +42,7 @@ impl Rules {
         if !self.takes_vlan(frame) {
             return Some(Loss::Vlan);
         }
-        (!self.takes_address(frame.destination)).then_some(Loss::Filtered)
+        (!self.takes_address(frame.destination())).then_some(Loss::Filtered)
     }
 
     /// Whether frames to an address are this function's concern, whatever their VLAN.

@@ -41,10 +41,8 @@ pub struct Frame<'b, 'm> {
     pub payload: Payload<'b, 'm>,
     /// What its sender left undone.
     pub header: Header,
-    pub destination: Mac,
-    pub source: Mac,
-    /// EtherType and the two bytes after it, as they lie in memory.
-    tag: [u8; 4],
+    /// Its first 16 bytes: destination, source, EtherType and the two bytes after it.
+    fields: [u64; 2],
 }
 
 impl Mac {
@@ -78,24 +76,42 @@ impl<'b, 'm> Frame<'b, 'm> {
     #[inline(always)]
     pub fn new(payload: Payload<'b, 'm>, header: Header) -> Option<Self> {
         let whole = payload.single().and_then(|piece| Some([piece.u64(0)?, piece.u64(8)?]));
-        let [low, high] = match whole {
+        let fields = match whole {
             Some(words) if payload.len >= LOOKED_AT => words,
             _ => Self::read(&payload)?,
         };
-        Some(Frame {
-            payload,
-            header,
-            destination: Mac(low & Mac::MASK),
-            source: Mac(low >> 48 | (high & 0xffff_ffff) << 16),
-            tag: ((high >> 32) as u32).to_le_bytes(),
-        })
+        Some(Frame { payload, header, fields })
+    }
+
+    /// One with nothing left undone, in one piece; None if that is shorter than what is looked at.
+    #[inline(always)]
+    pub fn plain(payload: Payload<'b, 'm>) -> Option<Self> {
+        let piece = payload.single()?;
+        Some(Frame { payload, header: Header::default(), fields: [piece.u64(0)?, piece.u64(8)?] })
+    }
+
+    #[inline(always)]
+    pub fn destination(&self) -> Mac {
+        Mac(self.fields[0] & Mac::MASK)
+    }
+
+    #[inline(always)]
+    pub fn source(&self) -> Mac {
+        Mac(self.fields[0] >> 48 | (self.fields[1] & 0xffff_ffff) << 16)
+    }
+
+    /// Whether addresses, EtherType and VLAN tag are those of another frame too: then whatever depends on nothing else has
+    /// been found out already.
+    #[inline(always)]
+    pub fn like(&self, other: &Frame<'_, '_>) -> bool {
+        self.fields == other.fields
     }
 
     /// Where it comes from and where it goes, in its VLAN.
     #[inline(always)]
     pub fn stations(&self) -> (Station, Station) {
         let vlan = self.vlan().unwrap_or(0);
-        (Station::new(self.source, vlan), Station::new(self.destination, vlan))
+        (Station::new(self.source(), vlan), Station::new(self.destination(), vlan))
     }
 
     pub fn len(&self) -> usize {
@@ -111,7 +127,7 @@ impl<'b, 'm> Frame<'b, 'm> {
     /// The VLAN that an 802.1Q tag names.
     #[inline(always)]
     pub fn vlan(&self) -> Option<u16> {
-        match self.tag {
+        match ((self.fields[1] >> 32) as u32).to_le_bytes() {
             [0x81, 0x00, high, low] => Some(u16::from_be_bytes([high, low]) & 0xfff),
             _ => None,
         }

@@ -137,7 +137,7 @@ fn mixed(frame: &Frame<'_, '_>) -> u32 {
     let [one, other] = match Flow::of(frame) {
         Some(flow) => [flow.end(false), flow.end(true)]
             .map(|(address, port)| scattered(address as u64 ^ (address >> 64) as u64 ^ u64::from(port) << 48)),
-        None => [frame.source, frame.destination].map(|address| scattered(address.value())),
+        None => [frame.source(), frame.destination()].map(|address| scattered(address.value())),
     };
     (scattered(one.wrapping_add(other)) >> 32) as u32
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::flood::Flood;
+use super::forward::Way;
 use super::function::Function;
 use super::orders::FunctionId;
 use super::timers::Clock;
@@ -10,7 +11,7 @@ use super::uplink::Uplink;
 use crate::counters::{FUNCTIONS, UPLINKS};
 use crate::memory::Source;
 use crate::port::LONGEST;
-use crate::ring::{Batch, Fault, Room};
+use crate::ring::{BATCH, Batch, Fault, Room};
 use crate::switch::Learning;
 
 pub struct Fabric {
@@ -33,6 +34,8 @@ pub struct Fabric {
 pub struct Scratch {
     pub sources: Batch<Source<'static>>,
     pub room: Room<'static>,
+    /// Ways of a batch's frames, and which take it.
+    pub ways: Vec<(Way, u64)>,
     pub frame: Vec<u8>,
     /// A frame that has to be finished for its receiver.
     pub unfinished: Vec<u8>,
@@ -80,6 +83,7 @@ impl Scratch {
         Scratch {
             sources: Batch::default(),
             room: Room::default(),
+            ways: Vec::with_capacity(BATCH),
             frame: vec![0; LONGEST],
             unfinished: vec![0; LONGEST],
             faults: Vec::new(),

@@ -163,7 +163,7 @@ impl Flood {
 /// Whether a flooded frame is this guest's concern: a group address always, another's unicast only if it wants that
 /// address.
 fn concerns(to: &Function, frame: &Frame<'_, '_>) -> bool {
-    frame.destination.is_group() || to.rules.wants(frame.destination)
+    frame.destination().is_group() || to.rules.wants(frame.destination())
 }
 
 /// Counts what was delivered to another guest.

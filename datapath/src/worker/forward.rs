@@ -14,7 +14,7 @@ use crate::memory::Source;
 use crate::offload::Offloads;
 use crate::port::Tap;
 use crate::ring::{BATCH, Batch, Breach, Chain, Fault, Transmit};
-use crate::switch::{Frame, Loss, Station, Tally};
+use crate::switch::{Frame, Loss, Tally};
 use crate::worker::orders::FunctionId;
 
 /// The frames of one batch, by the place of their chains.
@@ -22,7 +22,7 @@ pub type Frames<'b, 'm> = [Option<Frame<'b, 'm>>; BATCH];
 
 /// Where a frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     Guest(FunctionId),
     /// To every guest that wants it, the representor and the uplink.
     All,
@@ -68,7 +68,8 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
     }
     if count > 0 {
         counters.add(Counter::TransmittedFrames, count as u64);
-        let frames = admit(ring, &batch, *offloads, counters, queue);
+        let mut frames = [None; BATCH];
+        admit(ring, &batch, *offloads, counters, queue, &mut frames);
         if *pairs > 1 {
             frames.iter().flatten().for_each(|frame| steering.transmitted(frame, queue / 2));
         }
@@ -126,37 +127,38 @@ pub fn send_own(from: &mut Function, frames: &Frames<'_, '_>, fabric: &mut Fabri
 }
 
 /// Strips and checks headers; counts what the queue carries and what it does not.
-#[inline]
+#[inline(never)]
 fn admit<'b, 'm>(
     ring: &Transmit,
     batch: &'b Batch<Source<'m>>,
     may: Offloads,
     counters: &FunctionCounters,
     queue: u16,
-) -> Frames<'b, 'm> {
-    let mut frames = [None; BATCH];
+    frames: &mut Frames<'b, 'm>,
+) {
     let mut tally = Tally::default();
     for (place, chain) in frames.iter_mut().zip(&batch.chains) {
-        match admitted(ring, batch, chain, may) {
-            Ok(frame) => {
-                tally.add(frame.len());
-                *place = Some(frame);
-            }
-            Err(loss) => loss.count(counters, 1),
+        *place = ring.plain(chain).and_then(Frame::plain);
+        if place.is_none() {
+            *place = admitted(ring, batch, chain, may).inspect_err(|loss| loss.count(counters, 1)).ok();
+        }
+        if let Some(frame) = place {
+            tally.add(frame.len());
         }
     }
     tally.count(&counters.queue(queue));
-    frames
 }
 
-#[inline(always)]
+/// The way for frames that ask for something, are in pieces or very short.
+#[inline(never)]
 fn admitted<'b, 'm>(
     ring: &Transmit,
     batch: &'b Batch<Source<'m>>,
     chain: &'b Chain<Source<'m>>,
     may: Offloads,
 ) -> Result<Frame<'b, 'm>, Loss> {
-    let (payload, header) = ring.payload(batch, chain, may).ok_or(Loss::BadHeader)?;
+    let payload = ring.payload(batch, chain).ok_or(Loss::BadHeader)?;
+    let header = ring.header(batch, chain, may, &payload).ok_or(Loss::BadHeader)?;
     Frame::new(payload, header).ok_or(Loss::TooShort)
 }
 
@@ -175,11 +177,9 @@ struct Sender<'a> {
 impl Sender<'_> {
     /// Frames for the same receiver go together, in their order.
     fn send(&mut self, frames: &Frames<'_, '_>, fabric: &mut Fabric, scratch: &mut Scratch) {
-        let (ways, mut left) = self.ways(frames, fabric);
-        while left != 0 {
-            let way = ways[left.trailing_zeros() as usize];
-            let group = (0..BATCH).fold(0, |group, place| group | u64::from(ways[place] == way) << place) & left;
-            left &= !group;
+        let mut ways = take(&mut scratch.ways);
+        self.sort(frames, fabric, &mut ways);
+        for (way, group) in ways.drain(..) {
             match way {
                 Way::Guest(id) => self.switch(id, frames, group, fabric, scratch),
                 Way::All => self.flood(frames, group, fabric, scratch),
@@ -198,35 +198,32 @@ impl Sender<'_> {
                 }
             }
         }
+        scratch.ways = ways;
     }
 
-    /// The way of each frame, and the places that have one. Frames of one conversation come in a row, so the answer for
-    /// the one before is asked first.
+    /// The ways that the frames take, each with the places of those that take it. Frames of one conversation come in a row,
+    /// so it is the one before that is asked first.
     #[inline]
-    fn ways(&self, frames: &Frames<'_, '_>, fabric: &mut Fabric) -> ([Way; BATCH], u64) {
-        let mut ways = [Way::Representor; BATCH];
-        let mut present = 0;
+    fn sort(&mut self, frames: &Frames<'_, '_>, fabric: &mut Fabric, ways: &mut Vec<(Way, u64)>) {
         let mut last = None;
         for (place, frame) in frames.iter().enumerate() {
             let Some(frame) = frame else { continue };
-            let stations = frame.stations();
-            let way = match last {
-                Some((known, way)) if known == stations => way,
-                _ => self.way(frame, stations, fabric),
+            let index = match last {
+                Some((before, index)) if frame.like(before) => index,
+                _ => known(ways, self.way(frame, fabric)),
             };
-            last = Some((stations, way));
-            ways[place] = way;
-            present |= 1 << place;
+            last = Some((frame, index));
+            ways[index].1 |= 1 << place;
         }
-        (ways, present)
     }
 
-    fn way(&self, frame: &Frame<'_, '_>, (from, to): (Station, Station), fabric: &mut Fabric) -> Way {
+    fn way(&self, frame: &Frame<'_, '_>, fabric: &mut Fabric) -> Way {
         if !self.member {
             return Way::Representor;
         }
+        let (from, to) = frame.stations();
         fabric.learning.learn(from, self.id, fabric.now);
-        if frame.destination.is_group() {
+        if frame.destination().is_group() {
             return Way::All;
         }
         match fabric.learning.find(to, fabric.now) {
@@ -291,4 +288,12 @@ impl Sender<'_> {
         self.counters.add(Counter::RepresentorOutOctets, octets);
         group
     }
+}
+
+/// The place of a way among those known, of which it is one from now on.
+fn known(ways: &mut Vec<(Way, u64)>, way: Way) -> usize {
+    ways.iter().position(|(known, _)| *known == way).unwrap_or_else(|| {
+        ways.push((way, 0));
+        ways.len() - 1
+    })
 }

@@ -144,7 +144,7 @@ impl Inbound<'_> {
     fn way(&self, frame: &Frame<'_, '_>, fabric: &mut Fabric) -> Option<FunctionId> {
         let (from, to) = frame.stations();
         fabric.learning.learn(from, self.port, fabric.now);
-        if frame.destination.is_group() { None } else { fabric.learning.find(to, fabric.now) }
+        if frame.destination().is_group() { None } else { fabric.learning.find(to, fabric.now) }
     }
 
     fn hand_over(

@@ -7,6 +7,7 @@ pub use packed::PackedDriver;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 #[cfg(test)]
@@ -155,6 +156,19 @@ impl Driver {
         let entry = usize::from(self.offered) % self.setup.size as usize;
         self.available.u16(4 + 2 * entry).store(head.to_le(), Relaxed);
         self.offered = self.offered.wrapping_add(1);
+    }
+
+    /// Makes the chains of the next `n` heads available, counted round the table: what a driver does at least.
+    #[inline]
+    pub fn again(&mut self, n: u16) {
+        let mask = self.setup.size as u16 - 1;
+        let entries: &[AtomicU16] = self.available.cells(4, self.setup.size as usize);
+        for _ in 0..n {
+            let head = self.offered & mask;
+            entries[usize::from(head)].store(head.to_le(), Relaxed);
+            self.offered = self.offered.wrapping_add(1);
+        }
+        self.publish();
     }
 
     pub fn publish(&self) {

@@ -1,6 +1,7 @@
 //! The driver's side of a packed virtqueue (virtio 1.3 §2.8).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::{NEXT, WRITE, write};
@@ -68,13 +69,18 @@ impl PackedDriver {
     /// does at least.
     #[inline]
     pub fn again(&mut self, n: u16, len: u32, writes: bool) {
+        let descriptors: &[[AtomicU64; 2]] = self.descriptors.cells(0, self.setup.size as usize);
+        let (mut index, mut wrap) = self.next;
+        let same = u64::from(len) | if writes { u64::from(WRITE) << 48 } else { 0 };
         for _ in 0..n {
-            let (index, wrap) = self.next;
-            let flags = marks(wrap) | if writes { WRITE } else { 0 };
-            let rest = u64::from(len) | u64::from(index) << 32 | u64::from(flags) << 48;
-            self.descriptors.u64(16 * usize::from(index) + 8).store(rest.to_le(), Release);
-            self.next = self.after(self.next, 1);
+            let rest = same | u64::from(index) << 32 | u64::from(marks(wrap)) << 48;
+            descriptors[usize::from(index)][1].store(rest.to_le(), Release);
+            index += 1;
+            if usize::from(index) == descriptors.len() {
+                (index, wrap) = (0, !wrap);
+            }
         }
+        self.next = (index, wrap);
     }
 
     /// Writes an indirect table of (address, length, flags) to `iova`.

@@ -21,7 +21,7 @@ fn a_descriptor_loop_costs_its_own_queue_only() {
     b.post(1);
     rig.kick(&bad);
     assert_eq!(b.received().len(), 1, "the frame before the fault");
-    assert_eq!(rig.faults(), ["queue 1, descriptor 1: its chain loops or has more than 64 descriptors"]);
+    assert_eq!(rig.faults(), ["queue 1, descriptor 1: its chain loops or has more than 128 descriptors"]);
     assert_eq!(rig.count(2, Counter::QueueFaults), 1);
     assert_eq!(rig.queue_count(2, 1, Queue::ExceedMaxChain), 1);
     neighbours_are_well(&mut rig, &mut a, &mut b);
@@ -70,7 +70,7 @@ fn a_queue_in_a_wrong_place_faults_when_it_starts() {
     let mut a = rig.idle_port(0, false);
     a.transmit.setup.device = 0;
     rig.start(0, &a.transmit.setup.clone());
-    assert_eq!(rig.faults(), ["queue 1: used ring: 0x0 + 0x204 is outside the guest's memory"]);
+    assert_eq!(rig.faults(), ["queue 1: used ring: 0x0 + 0x404 is outside the guest's memory"]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::counters::{CAME_IN, COPIES, Counters, DROPS, FUNCTIONS, Function as C
 use crate::interrupt::{Irq, Lines};
 use crate::ring::testing::{Driver, Guest, WRITE};
 
-pub const RING: u32 = 64;
+pub const RING: u32 = 128;
 pub const LENGTH: u32 = 2048;
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 

@@ -1,6 +1,7 @@
 //! Several queue pairs (virtio 1.3 §5.1.6.5.6), doorbells and interrupts.
 
 use super::*;
+use crate::ring::BATCH;
 use crate::ring::testing::NO_NOTIFY;
 
 /// Receive queues 0 and 2, transmit queues 1 and 3; queue 0 is the port's own.
@@ -155,7 +156,7 @@ fn a_busy_guest_does_not_keep_another_waiting() {
     rig.engine.doorbell(0, 1);
     rig.engine.doorbell(1, 1);
     rig.engine.turn(Duration::ZERO);
-    assert_eq!((a.transmit.collect().len(), b.transmit.collect().len()), (32, 1));
+    assert_eq!((a.transmit.collect().len(), b.transmit.collect().len()), (BATCH, 1));
 }
 
 #[test]
@@ -181,9 +182,9 @@ fn a_queue_restarted_while_it_is_polled_is_polled_once() {
         let setup = a.transmit.setup.clone();
         rig.start(0, &setup);
     }
-    (0..40).for_each(|_| a.send(&frame(BROADCAST, mac(0), 60)));
+    (0..BATCH + 8).for_each(|_| a.send(&frame(BROADCAST, mac(0), 60)));
     rig.engine.turn(Duration::ZERO);
-    assert_eq!(a.transmit.collect().len(), 32);
+    assert_eq!(a.transmit.collect().len(), BATCH);
 }
 
 #[test]
