@@ -131,10 +131,7 @@ def test_pairs_are_enabled_and_disabled_one_by_one(plug: Plug) -> None:
 def test_reset_stops_every_ring_and_the_next_start_is_fresh(plug: Plug, way: str) -> None:
     a, b = plug(0), plug(1)
     meet(a, b)
-    if way == "status":
-        a.front.status = 0
-    else:
-        a.front.reset()
+    reset(a.front, way)
     assert a.front.status == 0
     a.send(numbered(1, 1))
     assert b.drain() == []
@@ -142,6 +139,29 @@ def test_reset_stops_every_ring_and_the_next_start_is_fresh(plug: Plug, way: str
     a.start()
     a.send(numbered(1, 2))
     assert b.receive() == numbered(1, 2)
+
+
+@pytest.mark.parametrize("wanted", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("way", ["status", "reset_device"])
+def test_rings_go_on_where_they_stood_when_asked_after_a_reset(plug: Plug, wanted: int, way: str) -> None:
+    """A VMM resets as the link goes down, asks then where the rings stand, and starts them there as it comes up."""
+    a, b = plug(0, wanted=wanted), plug(1, wanted=wanted)
+    meet(a, b)
+    for number in range(300):
+        a.send(numbered(1, number))
+        assert b.receive() == numbered(1, number)
+        b.send(numbered(0, number))
+        assert a.receive() == numbered(0, number)
+        if number % 50 == 0:
+            reset(a.front, way)
+            a.resume(a.front, a.stop())
+
+
+def reset(front: FrontEnd, way: str) -> None:
+    if way == "status":
+        front.status = 0
+    else:
+        front.reset()
 
 
 def test_status_is_what_was_written(front: FrontEnd) -> None:

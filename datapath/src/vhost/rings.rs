@@ -135,13 +135,15 @@ impl Session {
         Ok(Done::Quietly)
     }
 
-    /// All rings stop and are as if the front end had said nothing of them.
+    /// All rings stop and are as if the front end had said nothing of them, but for where they stand: VMMs that reset when
+    /// a link goes down ask for that afterwards (QEMU 7.2 does), and go on there when it comes up.
     pub fn reset_rings(&mut self, port: &Port, world: &mut World) {
         for index in 0..self.rings.len() as u32 {
             self.halt(port, index, world);
             let (function, queue, kick) = (port.id, index as u16, Kick::Elsewhere);
             world.settle(|done| Order::SetKick { function, queue, kick, done });
-            self.rings[index as usize] = Ring { error: self.rings[index as usize].error.take(), ..Ring::default() };
+            let ring = &mut self.rings[index as usize];
+            *ring = Ring { base: ring.base, error: ring.error.take(), ..Ring::default() };
         }
         port.lines.reset();
         self.review(port, world);
