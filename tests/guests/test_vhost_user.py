@@ -27,6 +27,7 @@ def test_hotplug_as_documented(bench: Bench, boot: Boot, qemu: str) -> None:
     assert REASONS[qemu] in shown["export_reason"]
     nic = serves_either_driver(bench, guest, device)
     nic = leaves_and_comes_back_under_traffic(bench, nic)
+    its_link_is_the_devices(bench, nic)
     outlives_its_controller_and_its_datapath(bench, nic)
     what_its_vmm_shows_is_not_modified(bench, nic)
     bench.dpu.unplug(nic.device)
@@ -49,6 +50,16 @@ def leaves_and_comes_back_under_traffic(bench: Bench, nic: Nic) -> Nic:
         again = bench.hotplug(nic.guest, export="auto")
     bench.ping_both_ways(found := bench.configure(nic.guest, again))
     return found
+
+
+def its_link_is_the_devices(bench: Bench, nic: Nic) -> None:
+    for _ in range(3):
+        with traffic(bench, nic):
+            for link in (0, 1):
+                bench.dpu.modify(nic.device, link=link)
+                nic.guest.wait_for(f"[ $(cat /sys/class/net/{nic.name}/carrier) = {link} ]", timeout=20)
+            nic.guest.wait_for(f"ping -c 1 -W 1 {nic.gateway}", timeout=20)
+    bench.ping_both_ways(nic)
 
 
 def outlives_its_controller_and_its_datapath(bench: Bench, nic: Nic) -> None:

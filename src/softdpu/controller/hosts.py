@@ -226,6 +226,22 @@ class Hosts:
         with as_operator_error():
             await host.unplug(place.device_id, vectors=vectors)
 
+    async def show_link(self, device: Device) -> None:
+        """QEMU's own function in front of a vhost-user device shows the device's link; no other has one of its own.
+
+        The device has that link whether or not QEMU shows it: what prevents that is logged.
+        """
+        place = device.record.place
+        if place is None or device.export != "vhost-user":
+            return
+        up = device.function.state.config.link_up
+        try:
+            await self._hosts[place.host].set_link(place.device_id, up=up)
+        except KeyError:
+            log.warning("%s: its guest does not see the link: host %s is not attached", device.name, place.host)
+        except HostError as error:
+            log.warning("%s: its guest does not see the link: %s", device.name, error)
+
     async def listing(self) -> list[dict[str, Any]]:
         """Every host."""
         return list(await asyncio.gather(*(self._show(host) for host in self._hosts.values())))

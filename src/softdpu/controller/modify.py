@@ -7,6 +7,7 @@ from typing import Any
 
 from softdpu.controller import errors
 from softdpu.controller.devices import AnyFunction, Device, copied
+from softdpu.controller.hosts import Hosts
 from softdpu.controller.lifecycle import Lifecycle
 from softdpu.controller.requests import ModifyDevice, parse_mac
 from softdpu.net.mistakes import DriverBound, Mistake
@@ -30,7 +31,9 @@ SETTERS: dict[str, Callable[[AnyFunction, Any], Effects]] = {
 Keep = Callable[[Device], None]
 
 
-async def carry_out(life: Lifecycle, devices: Sequence[Device], request: ModifyDevice, keep: Keep) -> None:
+async def carry_out(
+    life: Lifecycle, hosts: Hosts, devices: Sequence[Device], request: ModifyDevice, keep: Keep
+) -> None:
     """All of the changes to all of the devices, or none; ``keep`` writes a recovery file. Raises OperatorError.
 
     A representor is widened before its device, so that at no moment a guest may send what it does not take.
@@ -49,14 +52,15 @@ async def carry_out(life: Lifecycle, devices: Sequence[Device], request: ModifyD
         raise
     for device, effects in zip(devices, changed, strict=True):
         await life.update(device, effects)
-        await _follow(life, device, request)
+        await _follow(life, hosts, device, request)
 
 
-async def _follow(life: Lifecycle, device: Device, request: ModifyDevice) -> None:
+async def _follow(life: Lifecycle, hosts: Hosts, device: Device, request: ModifyDevice) -> None:
     if request.mtu is not None:
         await life.set_representor_mtu(device, request.mtu)
     if request.link is not None:
         await life.follow_link(device)
+        await hosts.show_link(device)
 
 
 def rehearse(devices: Sequence[Device], request: ModifyDevice) -> None:

@@ -132,7 +132,8 @@ class Controller:
         """Change properties of one device, or of all of them."""
 
         async def change() -> None:
-            await modify.carry_out(self.life, self.chosen(request), request, self.plugger.recovery.write)
+            devices, keep = self.chosen(request), self.plugger.recovery.write
+            await modify.carry_out(self.life, self.hosts_attached, devices, request, keep)
 
         await self.changes.make("modify a device", change, of_set=False)
         return dict(SUCCESS)

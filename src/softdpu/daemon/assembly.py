@@ -17,8 +17,8 @@ from softdpu.controller.root import Root
 from softdpu.controller.service import Controller
 from softdpu.controller.uplinks import Uplinks
 from softdpu.datapath import process
-from softdpu.datapath.client import DatapathError, DatapathLink
-from softdpu.datapath.messages import Destroy, Shutdown
+from softdpu.datapath.client import DatapathError, DatapathLink, Request
+from softdpu.datapath.messages import Answer, Destroy, Event, Shutdown
 from softdpu.fabric.errors import FabricError
 from softdpu.fabric.masters import Masters
 from softdpu.firmware import Firmware
@@ -90,7 +90,7 @@ class Assembly:
 
     async def _join(self) -> None:
         socket, fresh = await process.join(self.root.datapath, self.root.datapath_log)
-        link = DatapathLink(socket, self.life.answer, self._datapath_gone, self.life.negotiated)
+        link = DatapathLink(socket, self._answer, self._datapath_gone, self.life.negotiated)
         try:
             attached = await link.attach()
         except DatapathError:
@@ -107,6 +107,14 @@ class Assembly:
             await link.ask(Destroy(link.ticket(), function))
         await self.life.look_up_representors()
         log.info("datapath %d %s, %d functions", link.pid, "started" if fresh else "joined", len(attached))
+
+    def _answer(self, request: Request) -> Answer:
+        answer = self.life.answer(request)
+        if isinstance(request, Event) and request.kind == "connected":
+            device = self.life.devices.get(request.function)
+            if device is not None and not device.function.state.config.link_up:
+                self._later(self.hosts.show_link(device))  # QEMU takes the link up whenever it has connected
+        return answer
 
     def _datapath_gone(self) -> None:
         """It never ends by itself while a controller is there."""
