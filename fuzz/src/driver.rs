@@ -79,6 +79,7 @@ impl Ring {
             in_order: agreed.in_order,
             vector: queue,
             position: if packed { 1 << 15 } else { 0 },
+            record: None,
         };
         let size = agreed.size;
         let free = (0..size).collect();
