@@ -58,7 +58,7 @@ def test_list_of_capabilities_is_sound(layout: Layout, vectors: int) -> None:
 
 @pytest.mark.parametrize(
     ("cfg_type", "offset", "length"),
-    [(v.CAP_COMMON, 0, 64), (v.CAP_ISR, 0x1000, 4), (v.CAP_DEVICE, 0x2000, 20), (v.CAP_NOTIFY, 0x3000, 12)],
+    [(v.CAP_COMMON, 0, 64), (v.CAP_ISR, 0x1000, 4), (v.CAP_DEVICE, 0x2000, 24), (v.CAP_NOTIFY, 0x3000, 12)],
 )
 def test_virtio_structures_are_named(cfg_type: int, offset: int, length: int) -> None:
     """virtio 1.3 §4.1.4: each structure that is required, in the 64-bit memory BAR."""

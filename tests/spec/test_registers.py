@@ -27,7 +27,7 @@ def test_mask_follows_access() -> None:
         (virtio_pci.PCI_CFG_CAP, 20),  # §4.1.4.9
         (legacy.LEGACY, 20),  # §4.1.4.10
         (legacy.LEGACY_MSIX, 24),
-        (virtio_net.CONFIG, 17),  # §5.1.4, up to duplex
+        (virtio_net.CONFIG, 24),  # §5.1.4, up to supported_hash_types
         (pci.HEADER, 64),
         (pci.POWER_MANAGEMENT, 8),
         (pci.EXPRESS, 60),
