@@ -2,6 +2,7 @@
 //! is little, so it goes through the pipe at once: nothing waits for the other end.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use vhost::vhost_user::message::{VhostTransferStateDirection as Direction, Vhost
 
 use super::session::{Done, Port, Session, Verdict};
 use super::wire::{NO_FD, kind, whole};
+use crate::guard::Mark;
 use crate::pump::world::World;
 
 const VERSION: u32 = 1;
@@ -27,13 +29,13 @@ struct State {
 
 impl Session {
     /// The answer says that the given descriptor is used, and whether it went well so far.
-    pub fn set_device_state(&mut self, port: &Port, body: &[u8], mut fds: Vec<OwnedFd>) -> Verdict {
+    pub fn set_device_state(&mut self, port: &Port, world: &World, body: &[u8], mut fds: Vec<OwnedFd>) -> Verdict {
         let asked: VhostUserTransferDeviceState = whole(body)?;
         let pipe = fds.pop().filter(|fd| kind(fd) == Some(FileType::Fifo)).ok_or("its descriptor is not a pipe")?;
         rustix::io::ioctl_fionbio(&pipe, true).map_err(|error| format!("its pipe cannot be used: {error}"))?;
         let begun = match Direction::try_from(asked.direction) {
             _ if self.rings.iter().any(|ring| ring.running.is_some()) => Err("rings run".into()),
-            Ok(Direction::SAVE) => self.save(port, &pipe),
+            Ok(Direction::SAVE) => not_for_long(world, || self.save(port, &pipe)),
             _ => Ok(()),
         };
         let failed = begun.inspect_err(|why| log::warn!("function {}: state is not moved: {why}", port.id)).is_err();
@@ -48,7 +50,7 @@ impl Session {
     /// The front end has written all, or read all.
     pub fn check_device_state(&mut self, port: &mut Port, world: &World) -> Verdict {
         if let Some(pipe) = self.transfer.take() {
-            let loaded = self.load(port, &pipe, world);
+            let loaded = not_for_long(world, || self.load(port, &pipe, world));
             self.transfer_failed = loaded
                 .inspect_err(|why| log::warn!("function {}: the state that came is refused: {why}", port.id))
                 .is_err();
@@ -90,4 +92,11 @@ impl Session {
         self.limit_frames(port, world);
         Ok(())
     }
+}
+
+/// The pipe is the front end's too, which can make it block at any moment: a call that waits on it is interrupted.
+fn not_for_long<R>(world: &World, work: impl FnOnce() -> R) -> R {
+    let mark = Arc::new(Mark::default());
+    world.guard.watch(&mark);
+    mark.during(work).0
 }

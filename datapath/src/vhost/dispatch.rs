@@ -96,7 +96,7 @@ impl Session {
             FrontendReq::SET_LOG_FD => self.set_log_fd(port, fds, world),
             FrontendReq::GET_INFLIGHT_FD => self.get_inflight(port, &body),
             FrontendReq::SET_INFLIGHT_FD => self.set_inflight(port, &body, &fds),
-            FrontendReq::SET_DEVICE_STATE_FD => self.set_device_state(port, &body, fds),
+            FrontendReq::SET_DEVICE_STATE_FD => self.set_device_state(port, world, &body, fds),
             FrontendReq::CHECK_DEVICE_STATE => self.check_device_state(port, world),
             FrontendReq::GET_STATUS => told(self.status.into(), &body),
             _ => Err("it is not served here".into()),

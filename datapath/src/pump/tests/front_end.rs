@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserInflight};
+use ::vhost::vhost_user::message::{
+    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserInflight,
+};
 use ::vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures as Protocol};
 use ::vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -130,4 +132,17 @@ fn a_record_comes_and_goes_with_the_crates_front_end() {
     assert_eq!((record.mmap_size % 64, record.num_queues, record.queue_size), (0, 4, 256));
     front.set_inflight_fd(&record, file.as_raw_fd()).unwrap();
     front.check_device_state().unwrap();
+}
+
+#[test]
+fn a_pipe_made_to_block_does_not_hold_the_pump() {
+    let (_served, mut front) = Served::new();
+    negotiated(&mut front);
+    let (reader, _writer) = rustix::pipe::pipe().unwrap();
+    let theirs = reader.try_clone().unwrap();
+    let (load, stopped) = (VhostTransferStateDirection::LOAD, VhostTransferStatePhase::STOPPED);
+    front.set_device_state_fd(load, stopped, reader).unwrap();
+    rustix::io::ioctl_fionbio(&theirs, false).unwrap();
+    assert!(front.check_device_state().is_err());
+    front.get_features().unwrap();
 }
