@@ -1,6 +1,7 @@
 """softdpu: power, hosts, the end of it all; and what a dead controller leaves behind."""
 
 import fcntl
+import json
 import socket
 import subprocess
 import sys
@@ -187,3 +188,11 @@ def test_docs_are_the_tables(root: Root, run: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["", "nothing", "host", "host attach", "explain", "power-cycle --hard"])
 def test_usage_errors_exit_2(root: Root, run: Command, line: str) -> None:
     assert run(root, f"softdpu {line}").status == 2
+
+
+def test_doctor_exits_by_its_worst_row(tmp_path: Path, run: Command) -> None:
+    """It needs no controller; a tree without anything in it has no driver for virtio devices."""
+    outcome = run(Root(tmp_path), f"softdpu doctor --json --tree {tmp_path}")
+    report = json.loads(outcome.out)
+    assert (outcome.status, report["verdict"]) == (2, "bad")
+    assert {"check": "virtio_pci", "found": "missing", "verdict": "bad"}.items() <= report["checks"][3].items()

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from types import ModuleType
 from typing import Protocol, cast
 
-from softdpu.cli.softdpu_verbs import docs, explain, host, lab, power_cycle, qemu_args, stop
+from softdpu.cli.softdpu_verbs import docs, doctor, explain, host, lab, power_cycle, qemu_args, stop
 from softdpu.controller.root import Root
 
 
@@ -27,6 +27,7 @@ MODULES: dict[str, ModuleType] = {
     "stop": stop,
     "qemu-args": qemu_args,
     "explain": explain,
+    "doctor": doctor,
     "docs": docs,
 }
 VERBS = {name: cast("Verb", module) for name, module in MODULES.items()}
