@@ -16,6 +16,7 @@ from tools.bench.rows import VIRTIO_USER
 from tools.bench.windows import DRIVE, TRIES, WORK, NotQuiet
 
 SECONDS, SAMPLES = 0.4, 3
+PAUSE = 0.1  # s in which everybody else gets the cores
 EDGES = 20e6  # ns a second that both threads together may wait: the prompt runs on their cores
 VARIANTS: dict[str, dict[str, Any]] = {
     "split": {},
@@ -69,15 +70,14 @@ def rate(back_end: Runner, pages: Hugepages, options: dict[str, Any]) -> float:
 def _sample(driver: Testpmd, back_end: Runner) -> float:
     threads = (driver.worker, back_end.worker)
     for _ in range(TRIES):
-        waited, (frames, start) = _waited(threads), _received(driver)
-        # The prompt's terminal needs the cores too, so only the time between the two looks is the threads' alone.
-        with realtime(threads):
+        # The prompt that is asked for the frames needs a core too: it goes before the hot threads, for microseconds.
+        with realtime(threads, watching=[driver.pid]):
+            waited, (frames, start) = _waited(threads), _received(driver)
             time.sleep(SECONDS)
-        later, end = _received(driver)
-        waited = _waited(threads) - waited
+            (later, end), waited = _received(driver), _waited(threads) - waited
+        time.sleep(PAUSE)
         if waited < EDGES * (end - start):
             return (later - frames) / (end - start) / 1e6
-        time.sleep(SECONDS)
     raise NotQuiet("other programs kept the hot threads from their cores")
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from softdpu.lab.peers.errors import PeerError
 from softdpu.lab.peers.hugepages import Hugepages
 from softdpu.lab.peers.packages import install
-from softdpu.lab.peers.terminal import DIE_WITH_PARENT
+from softdpu.lab.peers.prompt import DIE_WITH_PARENT
 
 SWITCH = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"

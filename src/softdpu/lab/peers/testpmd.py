@@ -9,7 +9,7 @@ from types import TracebackType
 from softdpu.lab.peers.errors import PeerError
 from softdpu.lab.peers.hugepages import Hugepages
 from softdpu.lab.peers.packages import install
-from softdpu.lab.peers.terminal import Terminal
+from softdpu.lab.peers.prompt import Prompt
 
 PROGRAM = "dpdk-testpmd"
 PROMPT = "testpmd> "
@@ -42,15 +42,15 @@ class Testpmd:
         self.mode, self.descriptors = mode, descriptors
         self.eal, self.arguments = list(eal), list(arguments)
         self._run = Path()
-        self._terminal: Terminal | None = None
+        self._prompt: Prompt | None = None
 
     def __enter__(self) -> "Testpmd":
         install()
         self._run = Path(tempfile.mkdtemp(prefix="testpmd-"))
         try:
             # Its run-time files (locks, maps of its memory) are removed with the directory.
-            self._terminal = Terminal(self.command_line(), PROMPT, {"RUNTIME_DIRECTORY": str(self._run)})
-            self._terminal.answer(None, 30.0)
+            self._prompt = Prompt(self.command_line(), PROMPT, {"RUNTIME_DIRECTORY": str(self._run)})
+            self._prompt.answer(None, 30.0)
         except BaseException:
             self._end()
             raise
@@ -62,8 +62,8 @@ class Testpmd:
         self._end()
 
     def _end(self) -> None:
-        if self._terminal is not None:
-            self._terminal.close("quit")
+        if self._prompt is not None:
+            self._prompt.close("quit")
         shutil.rmtree(self._run, ignore_errors=True)
 
     def command_line(self) -> list[str]:
@@ -91,20 +91,20 @@ class Testpmd:
 
     def command(self, line: str, timeout: float = 10.0) -> str:
         """Type a line at its prompt; what it answers. Raises PeerError when it does not, or has ended."""
-        assert self._terminal is not None, "it runs inside its with block only"
-        return self._terminal.answer(line, timeout)
+        assert self._prompt is not None, "it runs inside its with block only"
+        return self._prompt.answer(line, timeout)
 
     @property
     def log(self) -> str:
         """All it has said."""
-        assert self._terminal is not None, "it runs inside its with block only"
-        return self._terminal.text
+        assert self._prompt is not None, "it runs inside its with block only"
+        return self._prompt.text
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        assert self._terminal is not None, "it runs inside its with block only"
-        return self._terminal.process.pid
+        assert self._prompt is not None, "it runs inside its with block only"
+        return self._prompt.process.pid
 
     @property
     def worker(self) -> int:

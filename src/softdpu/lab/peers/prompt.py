@@ -1,10 +1,10 @@
-"""A program with a prompt, on a terminal of its own: a line in, its answer back."""
+"""A program with a prompt, on a socket of its own: a line in, its answer back."""
 
 import os
 import re
+import socket
 import subprocess
 import threading
-import tty
 from collections.abc import Mapping, Sequence
 
 from softdpu.lab.peers.errors import PeerError
@@ -12,9 +12,12 @@ from softdpu.lab.peers.errors import PeerError
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\r")
 # A peer must not outlive whoever started it, whatever kills that.
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+# A terminal would pass on what is said only when a thread of the kernel gets a core, which real-time threads on every
+# core keep from it. To a socket a program says nothing before its buffer is full, unless it is told to.
+_BY_LINES = ("stdbuf", "--output=L", "--error=L")
 
 
-class Terminal:
+class Prompt:
     """Runs ``command`` and waits for its ``prompt`` after each line."""
 
     def __init__(self, command: Sequence[str], prompt: str, environment: Mapping[str, str]) -> None:
@@ -22,18 +25,16 @@ class Terminal:
         self._text = ""
         self._ended = False
         self._changed = threading.Condition()
-        # The program writes to a terminal, else what it says would wait in its buffer.
-        self._terminal, other = os.openpty()
-        tty.setraw(other)
-        self.process = subprocess.Popen(
-            [*DIE_WITH_PARENT, *command],
-            stdin=other,
-            stdout=other,
-            stderr=other,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
-        os.close(other)
+        self._socket, other = socket.socketpair()
+        with other:
+            self.process = subprocess.Popen(
+                [*DIE_WITH_PARENT, *_BY_LINES, *command],
+                stdin=other.fileno(),
+                stdout=other.fileno(),
+                stderr=other.fileno(),
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -65,16 +66,16 @@ class Terminal:
             self.process.kill()
             self.process.wait()
         self._reader.join()
-        os.close(self._terminal)
+        self._socket.close()
 
     def _type(self, text: str) -> None:
-        os.write(self._terminal, text.encode())
+        self._socket.sendall(text.encode())
 
     def _read(self) -> None:
         while True:
             try:
-                data = os.read(self._terminal, 65536)
-            except OSError:  # EIO: nobody has the other end open
+                data = self._socket.recv(65536)
+            except OSError:  # it ended before it had read all
                 data = b""
             with self._changed:
                 self._text += data.decode(errors="replace")
