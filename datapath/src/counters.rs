@@ -78,6 +78,11 @@ impl Counters {
 }
 
 impl FunctionCounters {
+    /// The number of the function, as the log has it.
+    pub fn number(&self) -> usize {
+        self.slot
+    }
+
     pub fn add(&self, counter: Function, n: u64) {
         add(self.row(0), counter as usize, n);
     }

@@ -19,7 +19,7 @@ pub const ISR_CONFIG: u8 = 2;
 /// No MSI-X vector is mapped to the event.
 pub const NO_VECTOR: u16 = 0xffff;
 
-/// How often a VMM may let a write block before its eventfds are not taken any more.
+/// How often a VMM may let a write block before no more eventfds are taken on its connection.
 const STRIKES: u8 = 3;
 
 /// The interrupt types of VFIO_DEVICE_GET_IRQ_INFO that a function has.
@@ -48,7 +48,7 @@ struct State {
     msix: bool,
     intx_disabled: bool,
     config_vector: u16,
-    /// How often an eventfd blocked whoever wrote to it.
+    /// How often an eventfd of the VMM that is there blocked whoever wrote to it.
     strikes: u8,
 }
 
@@ -181,9 +181,11 @@ impl Lines {
         self.with(|state| state.lines(irq)[index].write());
     }
 
-    /// The VMM has gone: its eventfds are closed. What is pending and the ISR bits stay until the function is reset.
+    /// The VMM has gone: its eventfds are closed, and the next one has a clean record. What is pending and the ISR bits
+    /// stay until the function is reset.
     pub fn drop_eventfds(&self) {
         let mut state = self.lock();
+        state.strikes = 0;
         for irq in [Irq::Intx, Irq::Msix, Irq::Error, Irq::Request] {
             state.lines(irq).iter_mut().for_each(|line| (line.eventfd, line.masked) = (None, false));
         }
@@ -194,7 +196,8 @@ impl Lines {
         let mut state = self.lock();
         let (sent, late) = self.mark.during(|| change(&mut state));
         if late && state.strike() {
-            log::warn!("a VMM let interrupts block: its eventfds are not written any more");
+            let number = self.counters.number();
+            log::warn!("function {number}: its VMM let an interrupt block: none of its eventfds is written any more");
             self.counters.add(Function::StuckInterrupts, 1);
         }
         if sent > 0 {

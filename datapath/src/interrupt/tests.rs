@@ -127,6 +127,22 @@ fn a_trigger_of_the_vmm_writes_the_eventfd_only() {
     assert_eq!((fired(&mine), lines.isr()), (1, 0));
 }
 
+/// An eventfd that blocks whoever writes to it.
+fn full() -> OwnedFd {
+    let full = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
+    rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+    full
+}
+
+/// Gives both vectors eventfds that block, so many times over, and tries to fire them.
+fn block(lines: &Lines, times: usize) {
+    for _ in 0..times {
+        let full = full();
+        lines.assign(Irq::Msix, 0, vec![full.try_clone().unwrap(), full]);
+        assert!(!lines.signal_queue(0) && !lines.signal_queue(1), "neither is written");
+    }
+}
+
 #[test]
 fn an_eventfd_that_is_full_and_blocks_costs_its_own_vmm_the_interrupts() {
     let guard = crate::guard::Guard::spawn().unwrap();
@@ -135,11 +151,21 @@ fn an_eventfd_that_is_full_and_blocks_costs_its_own_vmm_the_interrupts() {
     guard.watch(lines.mark());
     lines.set_interrupts(true, false);
     for strike in 1..=4 {
-        let full = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
-        rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
-        let both = vec![full.try_clone().unwrap(), full.try_clone().unwrap()];
-        lines.assign(Irq::Msix, 0, both);
-        assert!(!lines.signal_queue(0) && !lines.signal_queue(1), "neither is written");
+        block(&lines, 1);
         assert_eq!(counters.function(0).get(Function::StuckInterrupts), strike.min(3), "after three it is not tried");
     }
+}
+
+#[test]
+fn the_next_vmm_does_not_pay_for_the_eventfds_of_the_last() {
+    let guard = crate::guard::Guard::spawn().unwrap();
+    let (lines, (theirs, mine)) = (lines(2), pair());
+    guard.watch(lines.mark());
+    lines.set_interrupts(true, false);
+    block(&lines, 3);
+    lines.drop_eventfds();
+    lines.reset();
+    lines.assign(Irq::Msix, 0, vec![theirs]);
+    assert!(lines.signal_queue(0));
+    assert_eq!(fired(&mine), 1);
 }
