@@ -1,5 +1,6 @@
 """virtnet: the command line, the echoed request, the JSON as documented scripts expect it, and every refusal."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from softdpu import __version__
 from softdpu.controller.root import Root
+from softdpu.controller.update import LiveUpdate
 from tests.api.served import Served
 from tests.cli.conftest import Command
 
@@ -62,6 +64,17 @@ def test_version_is_two_objects_with_a_comma_between(served: Served, run: Comman
 def test_update_status_keeps_its_spelling(served: Served, run: Command) -> None:
     out = run(served.root, "virtnet update -t").out
     assert '"current status": "inactive",\n  "last status": "success",\n  "time_used (s)": 1.655439\n' in out
+
+
+def test_an_update_whose_controller_died_is_a_failure(root: Root, run: Command) -> None:
+    assert "does not run" in run(root, "virtnet update -t").out
+    root.run.mkdir(parents=True)
+    LiveUpdate(root).start()
+    with root.lock.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a controller starts
+        assert run(root, "virtnet update -t").json["current status"] == "active"
+    status = run(root, "virtnet update -t").json
+    assert (status["current status"], status["last status"]) == ("inactive", "failure")
 
 
 def test_dash_v_is_v_and_the_version(root: Root, run: Command) -> None:

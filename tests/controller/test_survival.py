@@ -92,6 +92,20 @@ def test_live_update_keeps_all_and_the_guest_goes_on(own_dpu: Dpu) -> None:
         own_dpu.hotplug()
 
 
+def test_live_update_to_what_cannot_start_fails_and_this_version_goes_on(own_dpu: Dpu) -> None:
+    device, settings = own_dpu.hotplug(), own_dpu.root / "var/lib/softdpu/firmware.json"
+    good, pid = settings.read_bytes(), own_dpu.controller.pid if own_dpu.controller else 0
+    settings.write_text("{")
+    own_dpu.virtnet("update", "-s")
+    while (status := own_dpu.virtnet("update", "-t").json)["current status"] == "active":
+        pass
+    settings.write_bytes(good)
+    assert status["last status"] == "failure"
+    assert "the firmware settings are damaged" in own_dpu.log.read_text()
+    assert own_dpu.controller and own_dpu.controller.pid == pid
+    own_dpu.unplug(device)
+
+
 def test_unplug_is_for_ever(dpu: Dpu) -> None:
     dpu.unplug(dpu.hotplug())
     left = who(dpu)

@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from softdpu.controller.root import Root
+from softdpu.controller.update import LiveUpdate
 from softdpu.firmware import Firmware
 from tests.dpu_under_test import BUILT, FIRMWARE, Dpu
 
@@ -57,6 +59,22 @@ def test_a_datapath_that_is_not_installed(root: "TemporaryDirectory[str]") -> No
 def test_a_datapath_that_is_none(root: "TemporaryDirectory[str]", program: str) -> None:
     with root as path:
         assert "datapath" in refused(ready(Path(path)), SOFTDPU_DATAPATH=program)
+
+
+def test_a_live_update_that_brings_it_has_failed(root: "TemporaryDirectory[str]") -> None:
+    with root as path:
+        place = Root(ready(Path(path)))
+        place.run.mkdir(parents=True)
+        LiveUpdate(place).start()
+        refused(place.path, SOFTDPU_DATAPATH="/bin/false")
+        assert LiveUpdate(place).status()["last status"] == "failure"
+
+
+def test_a_rehearsal_touches_nothing(own_dpu: Dpu) -> None:
+    before = sorted(own_dpu.root.rglob("*"))
+    assert start(own_dpu.root, "--rehearse").returncode == 0
+    assert sorted(own_dpu.root.rglob("*")) == before
+    assert own_dpu.virtnet("list").status == 0
 
 
 def test_a_root_that_is_too_long(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """With `auto`, a hot-plugged function is rings behind QEMU's own where that can do more: unplug, and come back."""
 
+import errno
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ REASONS = {"11.1": "aborts when a vfio-user device with MSI-X is unplugged", "7.
 def test_hotplug_as_documented(bench: Bench, boot: Boot, qemu: str) -> None:
     """One guest: legacy and modern driver, unplug and re-plug under traffic, the datapath killed under traffic."""
     guest = boot("6.1", qemu=qemu, root_ports=1)
+    if qemu == "7.2":
+        a_whole_function_is_refused(bench, guest)
     device = bench.hotplug(guest, export="auto")
     shown = bench.dpu.query(device)
     assert (shown["export"], shown["transitional"]) == ("vhost-user", 1)
@@ -33,6 +36,14 @@ def test_hotplug_as_documented(bench: Bench, boot: Boot, qemu: str) -> None:
     bench.dpu.unplug(nic.device)
     assert not [entry for entry in guest.qmp("query-chardev") if nic.device.vuid in entry["label"]]
     assert bench.dpu.own_mistakes() == []
+
+
+def a_whole_function_is_refused(bench: Bench, guest: Guest) -> None:
+    _, reply = bench.try_hotplug(guest, "-l", "--export", "vfio-user")
+    assert (reply.status, reply.json["errno"]) == (1, errno.EOPNOTSUPP)
+    assert "QEMU 7.2" in reply.json["errstr"]
+    assert "has no vfio-user-pci device" in reply.json["errstr"]
+    assert bench.dpu.virtnet("list").json["devices"] == []
 
 
 def serves_either_driver(bench: Bench, guest: Guest, device: Plugged) -> Nic:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from softdpu import __version__
-from softdpu.controller import errors, measure, modify, report, uplinks
+from softdpu.controller import errors, measure, modify, report, uplinks, verbosity
 from softdpu.controller.changes import Changes
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
@@ -30,8 +30,8 @@ from softdpu.controller.requests import (
 )
 from softdpu.controller.update import LiveUpdate
 
-LEVELS = {"info": logging.INFO, "err": logging.ERROR, "debug": logging.DEBUG}
 ALL_QUEUES = range(65)
+log = logging.getLogger("softdpu")
 
 
 async def _nothing() -> None:
@@ -62,6 +62,7 @@ class Controller:
         self.power = power
         self.live_update = LiveUpdate(life.root)
         self.changes = Changes(self.live_update)
+        self._taking_over: asyncio.Task[None] | None = None
 
     # ---- devices
 
@@ -150,7 +151,7 @@ class Controller:
 
     async def log(self, request: Log) -> Json:
         """Set how much is logged."""
-        logging.getLogger("softdpu").setLevel(LEVELS[request.level])
+        verbosity.keep(self.life.root, request.level)
         return dict(SUCCESS)
 
     async def version(self) -> Json:
@@ -161,12 +162,21 @@ class Controller:
         }
 
     async def update_start(self) -> Json:
-        """The installed version takes over."""
+        """The installed version takes over, if it can start."""
 
         async def start() -> None:
             self.live_update.start()
 
-        return await self._make_last("update", "restart", start)
+        await self.changes.make("update", start)
+        self._taking_over = asyncio.create_task(self._take_over(), name="update")
+        return dict(SUCCESS)
+
+    async def _take_over(self) -> None:
+        if why := await self.live_update.rehearse():
+            log.error("the live update fails, for the installed version cannot start: %s. This one goes on.", why)
+            self.live_update.fail()
+        else:
+            self.leave("restart")
 
     async def update_status(self) -> Json:
         """How the last live update went."""

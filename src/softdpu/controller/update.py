@@ -1,6 +1,12 @@
-"""Live update: the installed version takes over from the running one, and how long that took."""
+"""Live update: the installed version takes over from the running one, and how long that took.
 
+Before the running one leaves, the installed one must show that it can start: if it cannot, nothing else has happened.
+"""
+
+import asyncio
 import importlib.metadata
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -11,6 +17,7 @@ from softdpu.controller import durable
 from softdpu.controller.root import Root
 
 FILE = "update.json"
+REHEARSAL = 30.0  # seconds that the installed version gets to show that it can start
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -25,6 +32,7 @@ class LiveUpdate:
     """The last live update of this root."""
 
     def __init__(self, root: Root) -> None:
+        self._root = root
         self._path = root.run / FILE
         self._progress = self._read()
 
@@ -47,11 +55,38 @@ class LiveUpdate:
         """Remember when it began; the process is replaced next. Raises NotWritten."""
         self._write(Progress(started=time.monotonic()))
 
+    async def rehearse(self) -> str:
+        """Why the installed version cannot start; empty when it can. Its program runs up to where it would serve."""
+        command = [sys.executable, "-m", "softdpu.daemon", "--rehearse", "--root", str(self._root.path)]
+        pipe = subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        except OSError as error:
+            return str(error)
+        try:
+            async with asyncio.timeout(REHEARSAL):
+                _, said = await process.communicate()
+        except BaseException as error:
+            process.kill()
+            await process.wait()
+            if not isinstance(error, TimeoutError):
+                raise
+            return f"it did not come to the point of serving within {REHEARSAL:.0f} s"
+        lines = said.decode(errors="replace").strip().splitlines() or [f"it ended with status {process.returncode}"]
+        return lines[-1] if process.returncode else ""
+
     def finish(self) -> None:
         """The new process serves: the update, if there was one, is done. Raises NotWritten; it is done all the same."""
+        self._end("success")
+
+    def fail(self) -> None:
+        """The new process does not serve: the update, if there was one, is over. Raises NotWritten."""
+        self._end("failure")
+
+    def _end(self, result: str) -> None:
         if self._progress is not None and not self._progress.result:
             seconds = max(0.0, time.monotonic() - self._progress.started)  # the machine may have been booted since
-            self._progress = Progress(self._progress.started, seconds, "success")
+            self._progress = Progress(self._progress.started, seconds, result)
             self._write(self._progress)
 
     def status(self) -> dict[str, Any]:
@@ -62,6 +97,10 @@ class LiveUpdate:
             "last status": (last.result or "none") if last else "none",
             "time_used (s)": round(last.seconds, 6) if last else 0.0,
         }
+
+    def abandoned(self) -> dict[str, Any]:
+        """What is different in the status when no controller lives to end the update."""
+        return {"current status": "inactive", "last status": "failure"} if self.running else {}
 
     @staticmethod
     def installed_version() -> str:

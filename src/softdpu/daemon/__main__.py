@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from softdpu import __version__
+from softdpu.controller import verbosity
 from softdpu.controller.errors import OperatorError
 from softdpu.controller.root import Root
-from softdpu.daemon.lock import hold, pass_on
+from softdpu.controller.update import LiveUpdate
+from softdpu.daemon.lock import AlreadyRunning, hold, pass_on
+from softdpu.datapath import process
 from softdpu.datapath.client import DatapathError
 from softdpu.datapath.process import DatapathUnavailable
 from softdpu.fabric.errors import FabricError
@@ -29,7 +32,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--root", help="directory that all paths hang from (default: SOFTDPU_ROOT, else /)")
     parser.add_argument("--netns", help="network namespace of the representors (default: this process's own)")
-    parser.add_argument("--log-level", default="info", choices=("debug", "info", "err"))
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "err"), help="until virtnet log says another"
+    )
+    parser.add_argument("--rehearse", action="store_true", help="do all that comes before serving, then end")
     parser.add_argument("-v", "--version", action="version", version=f"v{__version__}")
     return parser.parse_args(argv)
 
@@ -37,23 +43,47 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM, SIGINT or the operator's word. Exit status 1 with one sentence when it cannot start."""
     options = arguments(argv)
-    level = {"debug": logging.DEBUG, "info": logging.INFO, "err": logging.ERROR}[options.log_level]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("softdpu").setLevel(level)
     root = Root.chosen(options.root)
+    verbosity.apply(verbosity.kept(root) or options.log_level)
     try:
         root.check()
+        if options.rehearse:
+            return _rehearse(root)
         with hold(root) as lock:
             how = asyncio.run(_run(root, options.netns))
             if how in ("restart", "power-cycle"):
                 pass_on(lock)
                 os.execv(sys.executable, [sys.executable, "-m", "softdpu.daemon", *(argv or sys.argv[1:])])
+    except AlreadyRunning as error:
+        return _refuse(str(error))
     except REFUSALS as error:
-        print(f"virtio-net-controller: {error}", file=sys.stderr)
-        return 1
+        _fail_update(root)
+        return _refuse(str(error))
     except OSError as error:
-        print(f"virtio-net-controller: {error}. Is the root {root.path} writable by you?", file=sys.stderr)
-        return 1
+        _fail_update(root)
+        return _refuse(f"{error}. Is the root {root.path} writable by you?")
+    return 0
+
+
+def _refuse(sentence: str) -> int:
+    print(f"virtio-net-controller: {sentence}", file=sys.stderr)
+    return 1
+
+
+def _fail_update(root: Root) -> None:
+    """A live update that brought this program has failed, and says so to whoever asks."""
+    with suppress(OperatorError, OSError):
+        LiveUpdate(root).fail()
+
+
+def _rehearse(root: Root) -> int:
+    """All parts are there and take the settings; nothing is touched."""
+    from softdpu.api.app import create_app  # noqa: PLC0415
+    from softdpu.daemon.assembly import Assembly  # noqa: PLC0415
+
+    create_app(Assembly(root, None, lambda _: None).service)
+    process.binary()
     return 0
 
 
