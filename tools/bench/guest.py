@@ -1,112 +1,117 @@
-"""A stock guest: TCP both ways with iperf3, and ping, through our function and through QEMU's own virtio-net.
+"""A stock guest: TCP both ways with iperf3, and ping, through our functions and through QEMU's own virtio-net.
 
-Both devices are transitional, in the same guest, each on a tap in the same namespace.
+All three devices are transitional, in the same guest, each on a tap in the same namespace: ours over vfio-user, ours
+over vhost-user, and QEMU's.
 """
 
 import json
 import re
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
+from typing import cast
 
 from softdpu.lab import Guest
-from tools.bench.pairs import Comparison, in_turn
+from tools.bench.pairs import Comparison, Run, in_turn
+from tools.bench.realtime import favoured
 from tools.bench.rows import GUEST, PING, Row
+from tools.demo.pair import Pair
 from tools.demo.stage import Stage
 from tools.demo.steps import HOTPLUG, firmware
 
 SECONDS = 3  # of each iperf3 run
 PINGS = 200
-
-
-@dataclass(frozen=True)
-class Path:
-    """A device of the guest and the tap at its other end, on a subnet of their own."""
-
-    tap: str
-    subnet: str
-
-    @property
-    def dpu(self) -> str:
-        """The tap's address."""
-        return f"{self.subnet}.1"
-
-    @property
-    def guest(self) -> str:
-        """The guest's address."""
-        return f"{self.subnet}.2"
-
-
-def plug_both(stage: Stage, guest: Guest, peer_tap: str, net: str) -> tuple[Path, Path]:
-    """QEMU's device is there since boot (eth0); ours is hot-plugged beside it (eth1). Each has a subnet of ``net``."""
-    stage.reply(f"softdpu host attach {guest.qmp_path}")
-    reply = stage.reply(HOTPLUG)
-    guest.wait_for("ip link show eth1", 30)
-    peer, ours = Path(peer_tap, f"{net}.1"), Path(str(reply["sf_rep_net_device"]), f"{net}.2")
-    for path, name in ((peer, "eth0"), (ours, "eth1")):
-        stage.in_netns(f"ip address add {path.dpu}/24 dev {path.tap}", quiet=True)
-        stage.in_netns(f"ip link set {path.tap} up", quiet=True)
-        guest.run(f"ip address add {path.guest}/24 dev {name}; ip link set {name} up", check=True)
-    return peer, ours
+EXPORTS = ("vfio-user", "vhost-user")
+NETS = {"legacy": "10.8", "modern": "10.9"}
+PEER_MAC = "52:54:00:00:00:01"
 
 
 def rows() -> Iterator[Comparison]:
     """Legacy and modern driver, in turn."""
     with Stage() as stage:
-        firmware(stage)
+        with redirect_stdout(StringIO()):
+            firmware(stage)
         stage.start_controller()
-        for driver in ("legacy", "modern"):
+        for driver in NETS:
             yield from _in_guest(stage, driver)
 
 
 def _in_guest(stage: Stage, driver: str) -> Iterator[Comparison]:
-    tap, net = f"peer-{driver}", "10.8" if driver == "legacy" else "10.9"
+    tap = f"peer-{driver}"
     stage.in_netns(f"ip tuntap add {tap} mode tap vnet_hdr", quiet=True)
     netdev = {"type": "tap", "id": "n0", "ifname": tap, "script": "no", "downscript": "no"}
-    device = {"driver": "virtio-net-pci-transitional", "netdev": "n0", "bus": "rp2", "mac": "52:54:00:00:00:01"}
+    device = {"driver": "virtio-net-pci-transitional", "netdev": "n0", "bus": "rp1", "mac": PEER_MAC}
     with Guest(
         legacy=driver == "legacy",
-        root_ports=2,
+        root_ports=1 + len(EXPORTS),
         netdevs=[netdev],
         devices=[device],
         wrapper=["ip", "netns", "exec", stage.netns],
     ) as guest:
-        peer, ours = plug_both(stage, guest, tap, net)
-        yield from _compared(stage, guest, peer, ours, f"{guest.release.split('-')[0]}, {driver}")
+        pairs = plug(stage, guest, tap, NETS[driver])
+        with favoured(guest.pid, stage.datapath_pid()):
+            yield from _compared(stage, guest, pairs, f"{guest.release.split('-')[0]}, {driver}")
 
 
-def _compared(stage: Stage, guest: Guest, peer: Path, ours: Path, title: str) -> Iterator[Comparison]:
-    def both(row: Row, what: str, measure: Callable[[Path], float]) -> Comparison:
-        values = in_turn({"peer": partial(measure, peer), "ours": partial(measure, ours)})
-        return row.comparison(f"{title}{what}", values["peer"], values["ours"])
+def plug(stage: Stage, guest: Guest, peer_tap: str, net: str) -> dict[str, Pair]:
+    """QEMU's device is there since boot (eth0); ours are hot-plugged beside it. Each has a subnet of ``net``."""
+    pairs = {"peer": Pair(peer_tap, f"{net}.0")}
+    _join(stage, guest, pairs["peer"], "eth0")
+    with redirect_stdout(StringIO()):
+        stage.reply(f"softdpu host attach {guest.qmp_path} --name {net}")
+        for number, export in enumerate(EXPORTS, start=1):
+            line = re.sub(r"-m \S+", f"-m 52:54:00:00:0{net[-1]}:0{number}", HOTPLUG)
+            reply = stage.reply(f"{line} --host {net} --export {export}")
+            if reply.get("errno"):
+                raise RuntimeError(f"{export}: {reply}")
+            pairs[export] = Pair(str(reply["sf_rep_net_device"]), f"{net}.{number}")
+            guest.wait_for(f"ip link show eth{number}", 30)
+            _join(stage, guest, pairs[export], f"eth{number}")
+    return pairs
 
-    yield both(GUEST, ", out", partial(tcp, stage, guest, way=""))
-    yield both(GUEST, ", in", partial(tcp, stage, guest, way="-R"))
-    yield both(PING, "", partial(rtt, stage))
+
+def _join(stage: Stage, guest: Guest, pair: Pair, name: str) -> None:
+    stage.in_netns(f"ip address add {pair.dpu}/24 dev {pair.tap}", quiet=True)
+    stage.in_netns(f"ip link set {pair.tap} up", quiet=True)
+    guest.run(f"ip address add {pair.guest}/24 dev {name}; ip link set {name} up", check=True)
 
 
-def tcp(stage: Stage, guest: Guest, path: Path, way: str) -> float:
+def _compared(stage: Stage, guest: Guest, pairs: dict[str, Pair], title: str) -> Iterator[Comparison]:
+    def each(row: Row, what: str, measure: Callable[[Pair], float]) -> Iterator[Comparison]:
+        runs = {name: cast(Run, partial(measure, pair)) for name, pair in pairs.items()}
+        values = in_turn(runs)
+        for export in EXPORTS:
+            yield row.comparison(f"{title}, {export}{what}", values["peer"], values[export])
+
+    yield from each(GUEST, ", out", partial(tcp, stage, guest, way=""))
+    yield from each(GUEST, ", in", partial(tcp, stage, guest, way="-R"))
+    yield from each(PING, "", partial(rtt, stage))
+
+
+def tcp(stage: Stage, guest: Guest, pair: Pair, way: str) -> float:
     """Mbit/s that the receiver got in one iperf3 run from (or with -R to) the guest."""
     server = subprocess.Popen(
-        ["ip", "netns", "exec", stage.netns, "iperf3", "-s", "-1", "-B", path.dpu],
+        ["ip", "netns", "exec", stage.netns, "iperf3", "-s", "-1", "-B", pair.dpu],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         time.sleep(0.3)
-        done = guest.run(f"iperf3 -c {path.dpu} -t {SECONDS} {way} -J", timeout=60, check=True)
+        done = guest.run(f"iperf3 -c {pair.dpu} -t {SECONDS} {way} -J", timeout=60, check=True)
         return float(json.loads(done.output)["end"]["sum_received"]["bits_per_second"]) / 1e6
     finally:
         server.kill()
         server.wait()
 
 
-def rtt(stage: Stage, path: Path) -> float:
-    """Average round trip in ms, from the tap's end."""
-    output = stage.in_netns(f"ping -q -c {PINGS} -i 0.005 {path.guest}", quiet=True).stdout
-    found = re.search(r"= [\d.]+/([\d.]+)/", output)
-    if found is None:
-        raise RuntimeError(f"no answer on {path.tap}: {output}")
-    return float(found[1])
+def rtt(stage: Stage, pair: Pair) -> float:
+    """Median round trip in ms, from the tap's end."""
+    output = stage.in_netns(f"ping -c {PINGS} -i 0.005 {pair.guest}", quiet=True).stdout
+    times = [float(time) for time in re.findall(r"time=([\d.]+) ms", output)]
+    if len(times) < PINGS // 2:
+        raise RuntimeError(f"{len(times)} of {PINGS} pings were answered on {pair.tap}: {output}")
+    return statistics.median(times)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from dataclasses import dataclass
 
 from softdpu.lab import Guest
+from tools.demo.pair import Pair
 from tools.demo.stage import Stage
 
 HOTPLUG = "virtnet hotplug -i mlx5_0 -f 0x0 -m 0C:C4:7A:FF:22:93 -t 1500 -n 3 -s 1024 -l"
@@ -19,26 +19,6 @@ IDS = (
 MODE = "cat /sys/bus/virtio/devices/*/features"
 VERSION_1 = 32  # bit of a modern driver's features
 TRANSFER_PORT = 5001
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A guest and its representor on one subnet."""
-
-    representor: str
-    subnet: str
-
-    @property
-    def dpu(self) -> str:
-        """The representor's address."""
-        return f"{self.subnet}.1"
-
-    @property
-    def guest(self) -> str:
-        """The guest's address."""
-        return f"{self.subnet}.2"
-
-
 FIRST = Pair("en3f0pf0sf2000", "10.7.1")
 SECOND = Pair("en3f0pf0sf2001", "10.7.2")
 
@@ -106,8 +86,8 @@ def _claim_legacy(stage: Stage, guest: Guest) -> None:
 
 def traffic(stage: Stage, guest: Guest, pair: Pair) -> None:
     """Ping and 16 MB of TCP each way between guest and representor."""
-    stage.chapter(f"Traffic between {guest.release} and {pair.representor}")
-    stage.in_netns(f"ip address add {pair.dpu}/24 dev {pair.representor}")
+    stage.chapter(f"Traffic between {guest.release} and {pair.tap}")
+    stage.in_netns(f"ip address add {pair.dpu}/24 dev {pair.tap}")
     show(
         stage,
         guest,
@@ -240,7 +220,7 @@ def unplug(stage: Stage, guest: Guest) -> None:
     stage.claim("unplug, vhost-user", "errno 0", f"exit {done.returncode}", done.returncode == 0)
     gone = guest.run("ip link show eth0").status != 0
     stage.claim("unplug, vhost-user", "eth0 is gone from the guest", "gone" if gone else "still there", gone)
-    there = stage.in_netns(f"ip link show {FIRST.representor}").returncode == 0
+    there = stage.in_netns(f"ip link show {FIRST.tap}").returncode == 0
     stage.claim("unplug, vhost-user", "its representor is gone", "still there" if there else "gone", not there)
 
 
