@@ -16,7 +16,7 @@ from softdpu.controller import configuration_keys, report
 from softdpu.datapath import messages
 from softdpu.firmware.parameters import TABLE
 from softdpu.lab import commands as lab
-from softdpu.spec import features, legacy, pci, virtio_net, virtio_pci
+from softdpu.spec import features, legacy, pci, pci_extended, virtio_net, virtio_pci
 from softdpu.spec.registers import Bank, Reg
 from softdpu.virtio import effects, status
 
@@ -25,6 +25,8 @@ BANKS = (
     pci.HEADER,
     pci.POWER_MANAGEMENT,
     pci.EXPRESS,
+    pci_extended.ARI,
+    pci_extended.SRIOV,
     pci.MSIX,
     pci.MSIX_ENTRY,
     virtio_pci.VIRTIO_CAP,

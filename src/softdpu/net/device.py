@@ -18,16 +18,17 @@ from softdpu.net.bars import IoRegion, ModernRegion
 from softdpu.net.coalescing import of_queue
 from softdpu.net.features import offered, withheld
 from softdpu.net.mistakes import DriverBound
-from softdpu.net.network import NetworkDevice, queue_count
+from softdpu.net.network import NetworkDevice, queue_count, shape
 from softdpu.net.settings import check, check_mac, check_mtu, check_speed
 from softdpu.net.state import FunctionConfig, FunctionState, NetState
 from softdpu.net.validation import validated
 from softdpu.pci.config_space import ConfigSpace
 from softdpu.pci.description import CONFIG_REGION, Description
 from softdpu.pci.msix import MsixTable
-from softdpu.pci.plan import IO_BAR, MODERN_BAR, MSIX_BAR, describe, plan
+from softdpu.pci.plan import IO_BAR, MODERN_BAR, MSIX_BAR, describe
 from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
+from softdpu.spec.pci_extended import SRIOV, VF_ENABLE, VF_MEMORY_ENABLE
 from softdpu.virtio.effects import SetConfigVector, SetInterrupts
 from softdpu.virtio.negotiation import Negotiation, Verdict
 from softdpu.virtio.outcome import NOTHING, Effects, effects, note
@@ -57,7 +58,7 @@ class Function:
         self.state = state
         config = state.config
         self._queues = queue_count(config)
-        self._plan = plan(config.layout, config.vectors, self._queues)
+        self._plan = shape(config)
         self._device = NetworkDevice(state)
         self._virtio = self._device.virtio
         self._space = ConfigSpace(self._plan, state.pci)
@@ -197,6 +198,15 @@ class Function:
         self._device.net.announce = True
         return self._virtio.config_changed()
 
+    def enable_vfs(self, number: int) -> Effects:
+        """What a host's PCI core writes to have so many VFs, and to have none (PCIe 5.0 §9.3.3)."""
+        control = VF_ENABLE | VF_MEMORY_ENABLE if number else 0
+        writes = [("num_vfs", number), ("control", control)]
+        result = NOTHING
+        for name, value in writes if number else reversed(writes):
+            result += self._write_config(self._space.sriov_at + SRIOV.offset(name), value.to_bytes(2, "little"))
+        return result
+
     def start_effects(self) -> Effects:
         """What brings a port that knows nothing to this function's present state."""
         vector = SetConfigVector(self.state.virtio.config_vector)
@@ -258,6 +268,16 @@ class Function:
     def decoding(self) -> bool:
         """Whether the command register lets the function answer in memory or I/O space."""
         return self._space.decoding
+
+    @property
+    def total_vfs(self) -> int:
+        """How many VFs the function can have."""
+        return self.state.config.sriov.total if self.state.config.sriov else 0
+
+    @property
+    def enabled_vfs(self) -> int:
+        """How many VFs the host has enabled."""
+        return self._space.enabled_vfs
 
     @property
     def negotiation(self) -> list[Verdict]:

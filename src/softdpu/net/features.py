@@ -48,7 +48,9 @@ DEFAULT = f.mask_of(
 ON_REQUEST = f.mask_of(f.ACCESS_PLATFORM)
 # Offered by virtnet.conf's packed_vq, or on request.
 PACKED = f.mask_of(f.RING_PACKED)
-IMPLEMENTED = DEFAULT | ON_REQUEST | PACKED
+# Offered by a static PF that can have VFs.
+PHYSICAL = f.mask_of(f.SR_IOV)
+IMPLEMENTED = DEFAULT | ON_REQUEST | PACKED | PHYSICAL
 
 # Why the device does without the rest.
 ABSENT = {
@@ -57,7 +59,6 @@ ABSENT = {
     f.NET_HOST_UFO: "UDP fragmentation is deprecated, and no kernel since Linux 4.14 does it; USO is its successor",
     f.NOTIFY_ON_EMPTY: "no driver in use asks for it, and the event index says the same better",
     f.ORDER_PLATFORM: "the device runs on the processors of the driver: their ordering holds",
-    f.SR_IOV: "no VMM passes the SR-IOV capability on",
     f.NOTIF_CONFIG_DATA: "queues are told apart by their notification's address",
     f.ADMIN_VQ: "not built yet",
     f.SUSPEND: "not built yet",
@@ -94,6 +95,8 @@ def withheld(config: FunctionConfig) -> dict[int, str]:
             reasons[bit] = "not offered: a legacy device has only bits 0 to 31"
         elif config.layout == "modern" and feature.view is f.View.LEGACY:
             reasons[bit] = "not offered: it means something to legacy drivers only"
+        elif bit == f.SR_IOV and config.sriov is None:
+            reasons[bit] = "not offered: only a static PF has VFs, VIRTIO_NET_EMULATION_NUM_VF of them"
         elif not has_control(config) and _CONTROLLED >> bit & 1:
             reasons[bit] = f"not offered: {config.queues} virtqueues leave none for control; 3 or more do"
         elif bit == f.NET_MRG_RXBUF and not config.mrg_rxbuf:

@@ -8,6 +8,7 @@ from softdpu.net.features import has_control, offered, pairs
 from softdpu.net.filters import set_filter
 from softdpu.net.state import FunctionConfig, FunctionState, NetState
 from softdpu.net.steering import steering
+from softdpu.pci.plan import Plan, plan
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.virtio.device import VirtioDevice
@@ -22,6 +23,11 @@ FRESH_PACKED = 1 << 15  # both wrap counters of a new packed ring are 1 (§2.8.1
 def queue_count(config: FunctionConfig) -> int:
     """Virtqueues that the function has."""
     return 2 * pairs(config) + has_control(config)
+
+
+def shape(config: FunctionConfig) -> Plan:
+    """Identity, BARs and capabilities of the function."""
+    return plan(config.layout, config.vectors, queue_count(config), config.sriov, virtual=config.virtual)
 
 
 class NetworkDevice:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from softdpu.net.features import IMPLEMENTED
 from softdpu.net.mistakes import BadSetting, NotImplementedFeature
 from softdpu.net.state import FunctionConfig
+from softdpu.pci.sriov import MOST_VECTORS as MOST_VF_VECTORS
+from softdpu.pci.sriov import MOST_VFS, Sriov
 from softdpu.spec import virtio_net as n
 from softdpu.spec.features import bits_of, name_of
 from softdpu.spec.virtio_pci import MAX_QUEUE_SIZE, MAX_VECTORS
@@ -24,8 +26,19 @@ def check(config: FunctionConfig) -> None:
     _between("queue_size", config.queue_size, MIN_QUEUE_SIZE, MAX_QUEUE_SIZE)
     if config.queue_size & config.queue_size - 1:
         raise BadSetting(f"queue_size {config.queue_size} is not a power of two")
-    _between("vectors", config.vectors, 0, MAX_VECTORS)
+    _between("vectors", config.vectors, 0, MOST_VF_VECTORS if config.virtual else MAX_VECTORS)
+    if config.sriov is not None:
+        _check_sriov(config.sriov)
+    if config.virtual and (config.sriov is not None or config.layout == "legacy"):
+        raise BadSetting("a VF has no VFs of its own, and no I/O BAR: its layout is modern or transitional")
     check_features(config.features)
+
+
+def _check_sriov(sriov: Sriov) -> None:
+    _between("VFs", sriov.total, 1, MOST_VFS)
+    _between("first VF offset", sriov.offset, 1, 0xFFFF)
+    _between("VF stride", sriov.stride, 1, 0xFFFF)
+    _between("next function", sriov.next_function, 0, 0xFF)
 
 
 def check_mac(mac: bytes) -> None:

@@ -4,6 +4,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from softdpu.pci.sriov import Sriov
 from softdpu.pci.state import PciState
 from softdpu.virtio.state import VirtioState
 
@@ -23,6 +24,8 @@ class FunctionConfig(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     speed: int = 25000  # Mb/s, or 0xffffffff for unknown
     link_up: bool = True
     mrg_rxbuf: bool = True  # whether VIRTIO_NET_F_MRG_RXBUF may be offered
+    sriov: Sriov | None = None  # of a physical function that can have VFs
+    virtual: bool = False  # a VF
     packed_vq: bool = False  # whether VIRTIO_F_RING_PACKED is offered without being among the features
 
 

@@ -9,17 +9,18 @@ import msgspec
 from softdpu.net.features import offered, pairs
 from softdpu.net.filters import TABLE
 from softdpu.net.mistakes import BadState, Mistake
-from softdpu.net.network import queue_count
+from softdpu.net.network import queue_count, shape
 from softdpu.net.settings import check
 from softdpu.net.state import CoalescingState, FilterState, FunctionConfig, FunctionState, HashState
 from softdpu.pci.image import image
 from softdpu.pci.msix import allowed
-from softdpu.pci.plan import plan
+from softdpu.pci.sriov import page_size
 from softdpu.pci.state import PciState
 from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.spec.legacy import PAGE, rings
 from softdpu.spec.pci import CONFIG_BYTES
+from softdpu.spec.pci_extended import PAGE_4K, SRIOV
 from softdpu.spec.virtio_net import GUEST_OFFLOADS, HASH_TYPES, MAC_BYTES, RSS_KEY_BYTES, RSS_TABLE, VLAN_BYTES
 from softdpu.virtio import negotiation
 from softdpu.virtio.areas import ADDRESSES, area_fault, size_fault
@@ -186,15 +187,26 @@ def _filter(filters: FilterState) -> Iterator[Fault]:
 
 
 def _pci(pci: PciState, config: FunctionConfig) -> Iterator[Fault]:
-    shape = plan(config.layout, config.vectors, queue_count(config))
+    content = image(shape(config))
     for offset, value in pci.config.items():
         if not 0 <= offset < CONFIG_BYTES or offset % 4 or not 0 <= value < U32:
             yield f"pci.config[{offset:#x}]", f"{value:#x} is not a dword of configuration space"
-        elif stray := (value ^ _dword(image(shape).bytes, offset)) & ~_dword(image(shape).mask, offset):
+        elif stray := (value ^ _dword(content.bytes, offset)) & ~_dword(content.mask, offset):
             yield f"pci.config[{offset:#x}]", f"{value:#x} changes bits {stray:#x}, which cannot be written"
-    for entry, content in pci.table.items():
-        if not 0 <= entry < config.vectors or not allowed(content):
+    if config.sriov and (why := _vfs(pci, content.at["sriov"], config.sriov.total)):
+        yield "pci.config", why
+    for entry, written in pci.table.items():
+        if not 0 <= entry < config.vectors or not allowed(written):
             yield f"pci.table[{entry}]", "is not an MSI-X table entry of this function"
+
+
+def _vfs(pci: PciState, at: int, total: int) -> str:
+    """What is wrong with the SR-IOV capability; empty: nothing."""
+    pages = pci.config.get(at + SRIOV.offset("system_page_size"), PAGE_4K)
+    if not page_size(pages):
+        return f"has the system page size {pages:#x}, which is not one of those supported"
+    number = pci.config.get(at + SRIOV.offset("num_vfs"), 0) & 0xFFFF
+    return f"has {number} VFs of {total}" if number > total else ""
 
 
 def _dword(content: bytearray, offset: int) -> int:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from softdpu.pci.image import Image, image
 from softdpu.pci.plan import Plan
+from softdpu.pci.sriov import SriovRegisters
 from softdpu.pci.state import PciState
 from softdpu.spec import pci
 from softdpu.spec.virtio_pci import PCI_CFG_CAP
@@ -32,6 +33,8 @@ class ConfigSpace:
         self._status = pci.HEADER.offset("status")
         self._msix = self._image.at.get("msix", 0)
         self._window = self._image.at.get("window", 0)
+        self.sriov_at = self._image.at.get("sriov", 0)  # 0: the function has no VFs
+        self._sriov = SriovRegisters(self._bytes, self.sriov_at) if self.sriov_at else None
         self._power = self._image.at["power"] + pci.POWER_MANAGEMENT.offset("control")
         self._device_control = self._image.at["express"] + pci.EXPRESS.offset("device_control")
 
@@ -57,6 +60,11 @@ class ConfigSpace:
     def msix_enabled(self) -> bool:
         return bool(self._msix and self._bytes[self._msix + 3] & pci.MSIX_ENABLE >> 8)
 
+    @property
+    def enabled_vfs(self) -> int:
+        """How many VFs the host has enabled."""
+        return self._sriov.enabled if self._sriov else 0
+
     def read(self, offset: int, size: int, isr: int) -> bytes:
         """``size`` bytes; past the end of the space, zeros. With ``isr`` set INTx is pending, unless MSI-X is on."""
         data = bytearray(self._bytes[offset : offset + size])
@@ -68,13 +76,15 @@ class ConfigSpace:
     def write(self, offset: int, data: bytes) -> None:
         """Changes the writable bits; everything else is ignored, as hardware does."""
         mask, present = self._image.mask, self._bytes
-        power = present[self._power]
+        power, sriov = present[self._power], self._sriov.copy() if self._sriov else b""
         data = data[: max(0, pci.CONFIG_BYTES - offset)]
         for at, byte in enumerate(data, offset):
             if changeable := mask[at]:
                 present[at] = present[at] & ~changeable | byte & changeable
         if present[self._power] & 3 not in (pci.PM_D0, pci.PM_D3_HOT):  # D1 and D2 are not there: no change
             present[self._power] = power
+        if self._sriov:
+            self._sriov.settle(sriov)
         self._remember(offset, len(data))
 
     def _remember(self, offset: int, size: int) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from softdpu.pci.plan import MSIX_BAR, NOTIFY_STRIDE, Plan, Structure
+from softdpu.pci.plan import MSIX_BAR, NOTIFY_STRIDE, Bar, Plan, Structure, plan
+from softdpu.pci.sriov import MOST_VECTORS, Sriov
 from softdpu.spec import pci
+from softdpu.spec import pci_extended as x
 from softdpu.spec import virtio_pci as v
 from softdpu.spec.registers import Bank
 
@@ -25,6 +27,7 @@ class Image:
         self._express()
         self._msix(plan)
         self._virtio(plan)
+        self._extended(plan)
 
     def _place(self, bank: Bank, at: int, values: dict[str, int]) -> None:
         for register in bank.registers:
@@ -47,15 +50,17 @@ class Image:
             "class_code": pci.CLASS_ETHERNET,
             "subsystem_vendor_id": v.VENDOR_ID,
             "subsystem_id": plan.subsystem_id,
-            "interrupt_pin": pci.INTA,
+            "interrupt_pin": 0 if plan.virtual else pci.INTA,  # a VF has no INTx, PCIe 5.0 §9.5.2
         }
         self._place(pci.HEADER, 0, values)
 
     def _bars(self, plan: Plan) -> None:
         """Address bits above the size can be written: after writing ones it reads back the size (PCI 3.0 §6.2.5.1)."""
-        first = pci.HEADER.offset("bar0")
+        self._address_registers(pci.HEADER.offset("bar0"), plan.bars)
+
+    def _address_registers(self, first: int, bars: tuple[Bar, ...]) -> None:
         self.mask[first : first + 24] = bytes(24)
-        for bar in plan.bars:
+        for bar in bars:
             at, width = first + 4 * bar.index, 8 if bar.flags & 0x4 else 4
             self.bytes[at : at + width] = bar.flags.to_bytes(width, "little")
             self.mask[at : at + width] = (-bar.size % (1 << 8 * width)).to_bytes(width, "little")
@@ -95,6 +100,40 @@ class Image:
         if plan.structures:
             values = {"cap_vndr": pci.CAP_ID_VENDOR, "cap_len": v.PCI_CFG_CAP.size, "cfg_type": v.CAP_PCI}
             self._capability("window", v.PCI_CFG_CAP, values)
+
+    def _extended(self, plan: Plan) -> None:
+        """Extended capabilities, each naming the next (PCIe 5.0 §7.6.3)."""
+        if plan.sriov is None and not plan.virtual:
+            return
+        at, more = x.EXTENDED_AT, 0 if plan.sriov is None else x.EXTENDED_AT + x.ARI.size
+        next_function = plan.sriov.next_function if plan.sriov else 0
+        self.at["ari"] = at
+        header = x.CAP_ID_ARI | x.VERSION_1 | more << x.NEXT_SHIFT
+        self._place(x.ARI, at, {"header": header, "capability": next_function << 8})
+        if plan.sriov is not None:
+            self._sriov(more, plan.sriov)
+
+    def _sriov(self, at: int, sriov: Sriov) -> None:
+        self.at["sriov"] = at
+        member = virtual_function(MOST_VECTORS)
+        values = {
+            "header": x.CAP_ID_SRIOV | x.VERSION_1,
+            "capabilities": x.SRIOV_ARI_PRESERVED,
+            "initial_vfs": sriov.total,
+            "total_vfs": sriov.total,
+            "first_vf_offset": sriov.offset,
+            "vf_stride": sriov.stride,
+            "vf_device_id": member.device_id,
+            "supported_page_sizes": x.SUPPORTED_PAGE_SIZES,
+            "system_page_size": x.PAGE_4K,
+        }
+        self._place(x.SRIOV, at, values)
+        self._address_registers(at + x.SRIOV.offset("vf_bar0"), member.bars)
+
+
+def virtual_function(vectors: int) -> Plan:
+    """What all VFs have in common: identity and BARs."""
+    return plan("modern", vectors, 2, virtual=True)
 
 
 def _pointer(structure: Structure, bank: Bank) -> dict[str, int]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Literal
 
 from softdpu.pci.description import CONFIG_REGION, Description, Doorbell, Region, Window
+from softdpu.pci.sriov import MOST_VECTORS, Sriov
 from softdpu.spec import legacy, pci, virtio_net
 from softdpu.spec import virtio_pci as v
 
@@ -47,6 +48,8 @@ class Plan:
     structures: tuple[Structure, ...]  # none: a legacy device
     vectors: int
     pending_at: int  # offset of the pending bit array in the MSI-X BAR
+    sriov: Sriov | None = None  # of a physical function that can have VFs
+    virtual: bool = False  # a VF
 
     @property
     def legacy(self) -> bool:
@@ -64,14 +67,25 @@ class Plan:
 
 
 @lru_cache(maxsize=64)
-def plan(layout: Literal["modern", "transitional", "legacy"], vectors: int, queues: int) -> Plan:
-    """The shape of a network function with ``queues`` virtqueues and ``vectors`` MSI-X vectors."""
-    pending_at = max(2048, vectors * ENTRY_BYTES)
+def plan(
+    layout: Literal["modern", "transitional", "legacy"],
+    vectors: int,
+    queues: int,
+    sriov: Sriov | None = None,
+    *,
+    virtual: bool = False,
+) -> Plan:
+    """The shape of a network function with ``queues`` virtqueues and ``vectors`` MSI-X vectors.
+
+    The BARs of VFs are alike, however many vectors each has.
+    """
+    room = max(vectors, MOST_VECTORS) if virtual and vectors else vectors
+    pending_at = max(2048, room * ENTRY_BYTES)
     bars = []
     if layout != "modern":
         bars.append(Bar(IO_BAR, legacy.IO_BAR_SIZE, pci.BAR_IO))
     if vectors:
-        size = max(4096, _power_of_two(pending_at + -(-vectors // 64) * 8))
+        size = max(4096, _power_of_two(pending_at + -(-room // 64) * 8))
         bars.append(Bar(MSIX_BAR, size, pci.BAR_MEMORY_32))
     if layout != "legacy":
         bars.append(Bar(MODERN_BAR, MODERN_BAR_SIZE, pci.BAR_MEMORY_64_PREFETCH))
@@ -84,6 +98,8 @@ def plan(layout: Literal["modern", "transitional", "legacy"], vectors: int, queu
         structures=() if layout == "legacy" else _structures(queues),
         vectors=vectors,
         pending_at=pending_at,
+        sriov=sriov,
+        virtual=virtual,
     )
 
 
