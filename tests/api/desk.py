@@ -130,6 +130,9 @@ class Desk:
     async def hosts(self) -> Json:
         return {"hosts": [{"name": name, "qmp": qmp} for name, qmp in self.attached.items()]}
 
+    async def functions(self) -> Json:
+        return {"functions": [{"address": "0000:14:00.2", "vuid": device["vuid"]} for device in self.devices]}
+
     async def explain(self, device: DeviceRef) -> Json:
         bit: dict[str, Any] = {"bit": 32, "name": "VIRTIO_F_VERSION_1", "offered": True, "accepted": False}
         found = self._find(device)

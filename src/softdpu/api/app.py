@@ -159,6 +159,12 @@ async def host_detach(name: FromPath[str], service: Controller) -> Json:
     return await service.host_detach(HostDetach(name=name))
 
 
+@get("/v1/functions")
+async def functions(service: Controller) -> Json:
+    """The PCI functions that a host sees which is no QEMU machine."""
+    return await service.functions()
+
+
 @get("/v1/explain")
 async def explain(service: Controller, pf: Number = None, vf: Number = None, vuid: Text = None) -> Json:
     """The feature negotiation of a device, bit by bit."""
@@ -197,6 +203,7 @@ HANDLERS: tuple[Any, ...] = (
     hosts,
     host_attach,
     host_detach,
+    functions,
     explain,
     qemu_arguments,
     metrics,

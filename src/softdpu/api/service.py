@@ -80,6 +80,9 @@ class Service(Protocol):
     async def hosts(self) -> Json:
         """``hosts``: each with its name, QMP socket, QEMU version and free ports."""
 
+    async def functions(self) -> Json:
+        """``functions``: each PCI function that is plugged into no QEMU, as ``host.simulated.functions`` has it."""
+
     async def explain(self, device: DeviceRef) -> Json:
         """The feature negotiation of a device: ``pf_id``, ``vuid``, ``mode``, ``features``: one object a bit with
         ``bit``, ``name``, ``offered``, ``accepted`` and ``why``."""

@@ -73,6 +73,26 @@ class Root:
         return self.path / "var/lib/softdpu/hosts.json"
 
     @property
+    def host_tree(self) -> Path:
+        """Where the simulated host's files are mounted, in its own namespace."""
+        return self.run / "host/files"
+
+    @property
+    def host_commands(self) -> Path:
+        """The simulated host's own commands."""
+        return self.run / "host/bin"
+
+    @property
+    def host_pid(self) -> Path:
+        """The simulated host's process, once it is up."""
+        return self.run / "host/pid"
+
+    @property
+    def host_log(self) -> Path:
+        """What the simulated host's process says."""
+        return self.path / "var/log/softdpu/host.log"
+
+    @property
     def datapath_log(self) -> Path:
         """What the datapath says."""
         return self.path / "var/log/softdpu/datapath.log"

@@ -5,8 +5,10 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
 from softdpu import __version__
-from softdpu.controller import errors, measure, modify, report, uplinks, verbosity
+from softdpu.controller import errors, measure, modify, report, seen, uplinks, verbosity
 from softdpu.controller.changes import Changes
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
@@ -251,6 +253,10 @@ class Controller:
     async def hosts(self) -> Json:
         """Every attached host with its free ports."""
         return {"hosts": await self.hosts_attached.listing()}
+
+    async def functions(self) -> Json:
+        """The bus that a simulated host sees."""
+        return {"functions": msgspec.to_builtins(seen.functions(self.ordered(), self.life.root))}
 
     # ---- what explains
 

@@ -7,12 +7,9 @@ import msgspec
 
 from softdpu.doctor.bridges import hotplug_ports
 from softdpu.doctor.ioports import Hidden, parse, spaces
-from softdpu.doctor.machine import Machine, Version
+from softdpu.doctor.limits import IOMMU_MAY_STAY, SRIOV_CONFIGURE, TRANSITIONAL, VF_LEGACY
+from softdpu.doctor.machine import Machine
 
-OLDEST = Version(3, 10)  # the manual's: transitional hotplug devices
-SRIOV_CONFIGURE = Version(4, 18)  # virtio_pci takes sriov_numvfs
-WITHOUT_IOMMU_ARGUMENT = Version(5, 1)  # intel_iommu=off is not needed from here
-VF_LEGACY = Version(6, 9)  # the manual's: newer than this for transitional VFs
 FORCE_LEGACY = "virtio_pci.force_legacy"
 YES = ("1", "Y", "y")
 
@@ -52,8 +49,8 @@ def kernel(machine: Machine) -> Iterator[Row]:
     version = machine.kernel
     if version is None:
         yield Row("kernel", machine.release or "unknown", Verdict.WARNING, "its release names no version")
-    elif version < OLDEST:
-        yield Row("kernel", machine.release, Verdict.BAD, f"transitional hotplug devices need {OLDEST} or later")
+    elif version < TRANSITIONAL:
+        yield Row("kernel", machine.release, Verdict.BAD, f"transitional hotplug devices need {TRANSITIONAL} or later")
     elif version < SRIOV_CONFIGURE:
         why = f'sriov_numvfs of a virtio device answers "Function not implemented" before {SRIOV_CONFIGURE}: no VFs'
         yield Row("kernel", machine.release, Verdict.WARNING, why)
@@ -69,9 +66,9 @@ def iommu(machine: Machine) -> Iterator[Row]:
     settings = [word for word in machine.arguments if word.startswith(("intel_iommu=", "iommu=", "amd_iommu="))]
     found = " ".join(settings) or "not set"
     version = machine.kernel
-    old = version is not None and version < WITHOUT_IOMMU_ARGUMENT
+    old = version is not None and version < IOMMU_MAY_STAY
     if old and "intel_iommu=off" not in settings:
-        why = f"kernels before {WITHOUT_IOMMU_ARGUMENT} need intel_iommu=off on the command line for a legacy driver"
+        why = f"kernels before {IOMMU_MAY_STAY} need intel_iommu=off on the command line for a legacy driver"
         yield Row("kernel command line: iommu", found, Verdict.BAD, why)
     else:
         yield Row("kernel command line: iommu", found, Verdict.OK)

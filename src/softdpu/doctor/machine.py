@@ -2,17 +2,8 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
-
-class Version(NamedTuple):
-    """A kernel's version, as far as anything depends on it."""
-
-    major: int
-    minor: int
-
-    def __str__(self) -> str:
-        return f"{self.major}.{self.minor}"
+from softdpu.doctor.limits import Version
 
 
 class Machine:
@@ -36,8 +27,10 @@ class Machine:
     @property
     def kernel(self) -> Version | None:
         """Its version; None if the release does not begin with one."""
-        match = re.match(r"(\d+)\.(\d+)", self.release)
-        return Version(int(match[1]), int(match[2])) if match else None
+        try:
+            return Version.parse(self.release)
+        except ValueError:
+            return None
 
     @property
     def arguments(self) -> tuple[str, ...]:

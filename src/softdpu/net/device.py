@@ -25,7 +25,7 @@ from softdpu.net.validation import validated
 from softdpu.pci.config_space import ConfigSpace
 from softdpu.pci.description import CONFIG_REGION, Description
 from softdpu.pci.msix import MsixTable
-from softdpu.pci.plan import IO_BAR, MODERN_BAR, MSIX_BAR, describe
+from softdpu.pci.plan import IO_BAR, MODERN_BAR, MSIX_BAR, Bar, describe
 from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.spec.pci_extended import SRIOV, VF_ENABLE, VF_MEMORY_ENABLE
@@ -278,6 +278,16 @@ class Function:
     def enabled_vfs(self) -> int:
         """How many VFs the host has enabled."""
         return self._space.enabled_vfs
+
+    @property
+    def configuration_space(self) -> bytes:
+        """The registers as they stand; looking at them does nothing."""
+        return self._space.content
+
+    @property
+    def bars(self) -> tuple[Bar, ...]:
+        """The function's base address registers."""
+        return self._plan.bars
 
     @property
     def negotiation(self) -> list[Verdict]:

@@ -44,6 +44,11 @@ class ConfigSpace:
         self._bytes[:] = self._image.bytes
 
     @property
+    def content(self) -> bytes:
+        """All of it as it stands, without what reading would do."""
+        return bytes(self._bytes)
+
+    @property
     def command(self) -> int:
         return self._bytes[self._command] | self._bytes[self._command + 1] << 8
 

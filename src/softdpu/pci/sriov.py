@@ -11,7 +11,7 @@ MOST_VFS = 0xFFFF
 
 
 class Sriov(msgspec.Struct, frozen=True):
-    """Which VFs a physical function can have. VF n has the routing id of its PF + offset + n × stride; 0 is the first."""
+    """Which VFs a physical function can have. VF n has its PF's routing id + offset + n × stride; 0 is the first."""
 
     total: int  # 1 to 65535
     offset: int
