@@ -44,7 +44,7 @@ CLONE_NEWNET: Final = 0x40000000
 ETH_P_ALL: Final = 3
 SO_RCVBUFFORCE: Final = 33
 METRIC: Final = re.compile(
-    r'softdpu_(?P<name>\w+?)(_total)?\{vuid="(?P<vuid>[^"]*)"(,queue="(?P<queue>\d+)")?\} (?P<value>\S+)'
+    r'softdpu_(?P<name>\w+?)(_total)?\{(queue="(?P<queue>\d+)",)?vuid="(?P<vuid>[^"]*)"\} (?P<value>\S+)'
 )
 _names = itertools.count(1)
 

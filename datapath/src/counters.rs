@@ -15,7 +15,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
 #[cfg(test)]
-pub use layout::{CAME_IN, COPIES, DROPS, WENT_OUT};
+pub use layout::{CAME_IN, COPIES, DROPS, QUEUE_DROPS, WENT_OUT};
 pub use layout::{FUNCTIONS, Function, QUEUES, Queue, UPLINKS};
 use layout::{ROW, SLOT_BYTES, SLOT_ROWS};
 

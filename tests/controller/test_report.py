@@ -139,5 +139,6 @@ def test_stats_count_sizes_by_direction(link: DatapathLink) -> None:
         keys = list(queue)
         assert keys[0] == "VQ Index"
         assert keys[1:11] == [f"{direction}_{size}_octet_packets" for size in SIZES]
-        assert keys[-15:] == QUEUE[-15:]
+        assert keys[-16:] == [*QUEUE[-15:], "drops"]
+        assert list(queue["drops"]) == ["no_buffer", "not_ready", "bad_header", "bad_descriptor", "too_short", "unsent"]
         assert type(queue[keys[1]]) is int

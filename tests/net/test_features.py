@@ -63,9 +63,11 @@ def test_default_bits() -> None:
     steering = [22, 57, 60]
     coalescing = [52, 53]
     lengths = [59]
+    statistics = [50]
     control = [16, 17, 18, 19, 20, 21, 23]
     rings = [27, 28, 29, 32, 35, 38, 40]
-    assert f.bits_of(DEFAULT) == sorted([3, 5, 15, 63, *offloads, *steering, *coalescing, *lengths, *control, *rings])
+    of_network = [3, 5, 15, 63, *offloads, *steering, *coalescing, *lengths, *statistics, *control]
+    assert f.bits_of(DEFAULT) == sorted([*of_network, *rings])
 
 
 def test_hashes_are_not_reported_without_a_command_that_says_how() -> None:

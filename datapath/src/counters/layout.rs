@@ -76,6 +76,21 @@ pub enum Queue {
     Size4096To8191,
     Size8192To9022,
     Size9023OrMore,
+    DropNoBuffer,
+    DropNotReady,
+    DropBadHeader,
+    DropBadDescriptor,
+    DropTooShort,
+    UnsentFrames,
+    UnsentOctets,
+    UnsentGsoFrames,
+    UnsentGsoOctets,
+    NeedsCsum,
+    CsumValid,
+    GsoFrames,
+    GsoOctets,
+    Commands,
+    CommandsOk,
 }
 
 /// See `softdpu.datapath.ledger`.
@@ -125,4 +140,15 @@ pub const DROPS: [Function; 16] = [
     Function::DropUplinkDown,
     Function::DropNoSuchMac,
     Function::DropQueueDisabled,
+];
+
+/// What a queue drops is a part of what its port does.
+#[allow(dead_code, reason = "for tests: the controller does the sums")]
+#[rustfmt::skip]
+pub const QUEUE_DROPS: [(Function, Queue); 5] = [
+    (Function::DropNoBuffer, Queue::DropNoBuffer),
+    (Function::DropNotReady, Queue::DropNotReady),
+    (Function::DropBadHeader, Queue::DropBadHeader),
+    (Function::DropBadDescriptor, Queue::DropBadDescriptor),
+    (Function::DropTooShort, Queue::DropTooShort),
 ];

@@ -139,6 +139,11 @@ impl Header {
         self.flags & NEEDS_CSUM != 0
     }
 
+    /// Whether the checksum was found right.
+    pub fn valid(&self) -> bool {
+        self.flags & DATA_VALID != 0
+    }
+
     /// Longest frame that comes of it, of `len` bytes with what is to be cut.
     #[inline(always)]
     pub fn longest(&self, len: usize) -> usize {

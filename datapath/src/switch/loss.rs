@@ -1,6 +1,7 @@
 //! The ledger: every frame not delivered has one named cause; every frame that passes is counted by size.
 
 use crate::counters::{Function, FunctionCounters, Queue, QueueCounters};
+use crate::offload::Header;
 
 /// Why a frame was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,33 @@ impl Loss {
             counters.add(self.counter(), frames);
         }
     }
+
+    /// Counts frames of a queue: at their port, and at the queue for losses that tell of it.
+    #[inline(always)]
+    pub fn count_at(self, counters: &FunctionCounters, queue: u16, frames: u64) {
+        if frames > 0 {
+            self.lost_at(counters, queue, frames);
+        }
+    }
+
+    #[cold]
+    fn lost_at(self, counters: &FunctionCounters, queue: u16, frames: u64) {
+        counters.add(self.counter(), frames);
+        if let Some(counter) = self.of_queue() {
+            counters.queue(queue).add(counter, frames);
+        }
+    }
+
+    fn of_queue(self) -> Option<Queue> {
+        match self {
+            Loss::NoBuffer => Some(Queue::DropNoBuffer),
+            Loss::NotReady => Some(Queue::DropNotReady),
+            Loss::BadHeader => Some(Queue::DropBadHeader),
+            Loss::BadDescriptor => Some(Queue::DropBadDescriptor),
+            Loss::TooShort => Some(Queue::DropTooShort),
+            _ => None,
+        }
+    }
 }
 
 /// Frames that passed a queue in one batch: counted here first, so that the shared counters are touched once a batch.
@@ -58,6 +86,17 @@ pub struct Tally {
     pub frames: u64,
     pub octets: u64,
     sizes: [u32; SIZES.len()],
+    left: Left,
+}
+
+/// Of those, the frames of which something was left undone, or is known.
+#[derive(Default)]
+struct Left {
+    frames: u64,
+    needs_csum: u64,
+    csum_valid: u64,
+    gso_frames: u64,
+    gso_octets: u64,
 }
 
 /// The longest frame of each class, in octets.
@@ -83,17 +122,48 @@ impl Tally {
         self.sizes[class(octets)] += 1;
     }
 
+    /// A frame that shows this header.
+    pub fn add_with(&mut self, octets: usize, header: &Header) {
+        self.add(octets);
+        if !header.plain() {
+            self.left.add(octets, header);
+        }
+    }
+
     pub fn count(&self, counters: &QueueCounters<'_>) {
         if self.frames == 0 {
             return;
         }
         counters.add(Queue::Frames, self.frames);
         counters.add(Queue::Octets, self.octets);
+        if self.left.frames > 0 {
+            self.left.count(counters);
+        }
         for (frames, (_, counter)) in self.sizes.iter().zip(SIZES) {
             if *frames > 0 {
                 counters.add(counter, u64::from(*frames));
             }
         }
+    }
+}
+
+impl Left {
+    fn add(&mut self, octets: usize, header: &Header) {
+        self.frames += 1;
+        self.needs_csum += u64::from(header.partial());
+        self.csum_valid += u64::from(header.valid());
+        if header.segmented() {
+            self.gso_frames += 1;
+            self.gso_octets += octets as u64;
+        }
+    }
+
+    #[inline(never)]
+    fn count(&self, counters: &QueueCounters<'_>) {
+        counters.add(Queue::NeedsCsum, self.needs_csum);
+        counters.add(Queue::CsumValid, self.csum_valid);
+        counters.add(Queue::GsoFrames, self.gso_frames);
+        counters.add(Queue::GsoOctets, self.gso_octets);
     }
 }
 

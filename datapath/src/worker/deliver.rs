@@ -83,7 +83,7 @@ fn fill(
 ) -> u64 {
     let Function { id, lines, counters, memory, queues, offloads, dirty, .. } = to;
     let Some(Slot::Running(Queue::Receive(ring))) = queues.get_mut(usize::from(queue)) else {
-        Loss::NotReady.count(counters, u64::from(group.count_ones()));
+        Loss::NotReady.count_at(counters, queue, u64::from(group.count_ones()));
         return 0;
     };
     let mut room = take(&mut scratch.room).recycle();
@@ -106,11 +106,11 @@ fn fill(
         delivered |= u64::from(outcome.is_ok()) << place;
         contradicted |= u64::from(outcome == Err(Loss::BadHeader)) << place;
     }
-    Loss::BadHeader.count(counters, u64::from(contradicted.count_ones()));
+    Loss::BadHeader.count_at(counters, queue, u64::from(contradicted.count_ones()));
     tally.count(&counters.queue(queue));
     let (count, interrupt, fault) = ring.flush(&mut room);
     let lost = if fault.is_some() { Loss::BadDescriptor } else { Loss::NoBuffer };
-    lost.count(counters, u64::from((group & !delivered & !contradicted).count_ones()));
+    lost.count_at(counters, queue, u64::from((group & !delivered & !contradicted).count_ones()));
     counters.add(Counter::ReceivedFrames, u64::from(delivered.count_ones()));
     if let Some(dirty) = dirty.as_ref().filter(|_| count > 0) {
         dirty.received(queue, memory, &room);
@@ -134,7 +134,7 @@ fn put<'m>(
 ) -> bool {
     let filled = ring.fill(memory, room, payload, header, report);
     if filled {
-        tally.add(payload.len);
+        tally.add_with(payload.len, header);
     }
     filled
 }

@@ -17,7 +17,7 @@ use super::notices::Outbox;
 use super::orders::{FunctionId, Notice};
 use super::represent::{Next, represent};
 use super::timers::Timers;
-use crate::counters::{Function as Counter, QUEUES};
+use crate::counters::{Function as Counter, QUEUES, Queue as Counted};
 use crate::memory;
 use crate::ring::{Breach, Fault};
 
@@ -32,6 +32,8 @@ pub(super) struct Item {
     busy: Duration,
 }
 
+/// What an answer to a command begins with when it was carried out (virtio 1.3 §5.1.6.5).
+const OK: u8 = 0;
 /// The receive queues, by bit.
 const RECEIVE: u128 = u128::MAX / 3;
 
@@ -266,6 +268,7 @@ impl Engine {
             Ok(None) => {}
             Ok(Some(command)) => {
                 self.tickets = self.tickets.max(command.ticket);
+                port.counters.queue(queue).add(Counted::Commands, 1);
                 let (ticket, data, room) = (command.ticket, command.data, command.room);
                 self.outbox.send(Notice::Command { function, queue, ticket, data, room });
             }
@@ -284,6 +287,7 @@ impl Engine {
         match ring.complete(&memory, ticket, &reply) {
             Ok(false) => {}
             Ok(true) => {
+                counters.queue(queue).add(Counted::CommandsOk, u64::from(reply.first() == Some(&OK)));
                 conclude(&lines, &counters, queue, ring.vector, ring.flush());
                 self.command(function, queue);
             }

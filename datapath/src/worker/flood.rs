@@ -9,7 +9,7 @@ use super::fabric::{Fabric, Scratch};
 use super::forward::Frames;
 use super::function::Function;
 use super::orders::FunctionId;
-use crate::counters::{Function as Counter, FunctionCounters};
+use crate::counters::{Function as Counter, FunctionCounters, Queue};
 use crate::memory::Source;
 use crate::offload::Header;
 use crate::ring::{BATCH, Payload};
@@ -30,6 +30,21 @@ pub enum Domain {
     Behind(u8),
 }
 
+/// Where frames come from: a port, and the transmit queue if it was one.
+#[derive(Clone, Copy)]
+pub struct Origin<'a> {
+    pub port: FunctionId,
+    pub counters: &'a FunctionCounters,
+    pub queue: Option<u16>,
+}
+
+/// How far frames (bits) have come: who was offered one has to account for it; who took one, it has reached.
+#[derive(Clone, Copy, Default)]
+pub struct Reach {
+    pub offered: u64,
+    pub taken: u64,
+}
+
 /// A flood under way.
 pub struct Flood {
     run: Run,
@@ -41,34 +56,32 @@ pub struct Flood {
 
 struct Run {
     from: FunctionId,
+    queue: Option<u16>,
     domain: Domain,
     /// The first member that it has not reached.
     next: FunctionId,
     group: u64,
-    /// Frames that somebody was offered.
-    offered: u64,
+    reach: Reach,
 }
 
-/// Begins to flood the frames of `group` (bits), of which those in `taken` have a receiver already. True if it goes on in
-/// later turns (`Fabric::floods`).
-#[allow(clippy::too_many_arguments, reason = "what a flood is about, and what it works with")]
+/// Begins to flood the frames of `group` (bits), which have come as far as `reach` already. True if it goes on in later
+/// turns (`Fabric::floods`).
 pub fn begin(
-    from: FunctionId,
+    origin: Origin<'_>,
     domain: Domain,
-    counters: &FunctionCounters,
     frames: &Frames<'_, '_>,
     group: u64,
-    taken: u64,
+    reach: Reach,
     fabric: &mut Fabric,
     scratch: &mut Scratch,
 ) -> bool {
     let octets = bits(group).filter_map(|place| frames[place].as_ref()).map(Frame::len).sum();
     let slice = members_a_slice(group.count_ones() as usize, octets);
-    let mut run = Run { from, domain, next: 0, group, offered: taken };
-    if run.slice(slice, frames, counters, fabric, scratch) {
+    let mut run = Run { from: origin.port, queue: origin.queue, domain, next: 0, group, reach };
+    if run.slice(slice, frames, origin.counters, fabric, scratch) {
         return false;
     }
-    fabric.floods.push_back(Flood::new(run, counters.clone(), frames, octets, slice));
+    fabric.floods.push_back(Flood::new(run, origin.counters.clone(), frames, octets, slice));
     true
 }
 
@@ -97,7 +110,8 @@ impl Run {
         }
         let done = end == fabric.members.len();
         if done {
-            Loss::NoReceiver.count(counters, u64::from((self.group & !self.offered).count_ones()));
+            let origin = Origin { port: self.from, counters, queue: self.queue };
+            origin.conclude(frames, self.group, self.reach, Loss::NoReceiver);
         }
         done
     }
@@ -120,11 +134,43 @@ impl Run {
         }
         let count = u64::from(wanted.count_ones());
         counters.add(Counter::SwitchOutFrames, count);
-        counters.add(Counter::FloodCopies, u64::from((wanted & self.offered).count_ones()));
+        counters.add(Counter::FloodCopies, u64::from((wanted & self.reach.offered).count_ones()));
         to.counters.add(Counter::SwitchInFrames, count);
-        self.offered |= wanted;
+        self.reach.offered |= wanted;
+        self.reach.taken |= wanted;
         let delivered = deliver(to, frames, wanted, scratch);
         switched(counters, frames, delivered);
+    }
+}
+
+impl Origin<'_> {
+    /// The frames of `group` (bits) go no further: nobody was there for those that nobody was offered.
+    #[inline]
+    pub fn conclude(&self, frames: &Frames<'_, '_>, group: u64, reach: Reach, loss: Loss) {
+        loss.count(self.counters, u64::from((group & !reach.offered).count_ones()));
+        if group & !reach.taken != 0 {
+            self.unsent(frames, group & !reach.taken);
+        }
+    }
+
+    /// None of the frames goes anywhere.
+    pub fn lose_all(&self, frames: &Frames<'_, '_>, loss: Loss) {
+        let all = (0..BATCH).filter(|place| frames[*place].is_some()).fold(0u64, |all, place| all | 1 << place);
+        self.conclude(frames, all, Reach::default(), loss);
+    }
+
+    /// Frames that have reached nobody are counted at their queue.
+    #[inline(never)]
+    fn unsent(&self, frames: &Frames<'_, '_>, group: u64) {
+        let Some(counters) = self.queue.map(|queue| self.counters.queue(queue)) else { return };
+        for frame in bits(group).filter_map(|place| frames[place].as_ref()) {
+            counters.add(Queue::UnsentFrames, 1);
+            counters.add(Queue::UnsentOctets, frame.len() as u64);
+            if frame.header.segmented() {
+                counters.add(Queue::UnsentGsoFrames, 1);
+                counters.add(Queue::UnsentGsoOctets, frame.len() as u64);
+            }
+        }
     }
 }
 
@@ -139,7 +185,8 @@ impl Flood {
         // The frames are numbered anew, without gaps.
         let places = |of: u64| bits(run.group).enumerate().filter(move |(_, place)| of & 1 << place != 0);
         let renumbered = |of: u64| places(of).fold(0u64, |all, (number, _)| all | 1 << number);
-        let run = Run { group: renumbered(run.group), offered: renumbered(run.offered), ..run };
+        let reach = Reach { offered: renumbered(run.reach.offered), taken: renumbered(run.reach.taken) };
+        let run = Run { group: renumbered(run.group), reach, ..run };
         Flood { run, counters, bytes, frames: kept, slice }
     }
 

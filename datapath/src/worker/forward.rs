@@ -6,7 +6,7 @@ use std::mem::take;
 use super::deliver::deliver;
 use super::doorbells::bits;
 use super::fabric::{Fabric, Scratch};
-use super::flood::{self, Domain};
+use super::flood::{self, Domain, Origin, Reach};
 use super::function::{Function, Queue, Slot, conclude};
 use super::uplink;
 use crate::counters::{FUNCTIONS, Function as Counter, FunctionCounters};
@@ -64,7 +64,7 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
     let count = batch.chains.len();
     if outcome.as_ref().is_err_and(|fault| fault.descriptor.is_some()) {
         counters.add(Counter::TransmittedFrames, 1);
-        Loss::BadDescriptor.count(counters, 1);
+        Loss::BadDescriptor.count_at(counters, queue, 1);
     }
     if count > 0 {
         counters.add(Counter::TransmittedFrames, count as u64);
@@ -73,8 +73,9 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         if *pairs > 1 {
             frames.iter().flatten().for_each(|frame| steering.transmitted(frame, queue / 2));
         }
+        let origin = Origin { port: *id, counters, queue: Some(queue) };
         let mut sender = Sender {
-            id: *id,
+            origin,
             counters,
             tap: tap.as_mut(),
             member: *member,
@@ -85,8 +86,8 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         };
         match (*link, *disabled >> queue & 1 == 0) {
             (true, true) => sender.send(&frames, fabric, scratch),
-            (false, _) => Loss::LinkDown.count(counters, frames.iter().flatten().count() as u64),
-            (_, false) => Loss::QueueDisabled.count(counters, frames.iter().flatten().count() as u64),
+            (false, _) => origin.lose_all(&frames, Loss::LinkDown),
+            (_, false) => origin.lose_all(&frames, Loss::QueueDisabled),
         }
         *flooding = sender.flooding;
         if sender.bad_memory && outcome.is_ok() {
@@ -112,7 +113,7 @@ pub fn send_own(from: &mut Function, frames: &Frames<'_, '_>, fabric: &mut Fabri
         return;
     }
     let mut sender = Sender {
-        id: *id,
+        origin: Origin { port: *id, counters, queue: None },
         counters,
         tap: tap.as_mut(),
         member: *member,
@@ -139,11 +140,16 @@ fn admit<'b, 'm>(
     let mut tally = Tally::default();
     for (place, chain) in frames.iter_mut().zip(&batch.chains) {
         *place = ring.plain(chain).and_then(Frame::plain);
-        if place.is_none() {
-            *place = admitted(ring, batch, chain, may).inspect_err(|loss| loss.count(counters, 1)).ok();
-        }
         if let Some(frame) = place {
             tally.add(frame.len());
+            continue;
+        }
+        match admitted(ring, batch, chain, may) {
+            Ok(frame) => {
+                tally.add_with(frame.len(), &frame.header);
+                *place = Some(frame);
+            }
+            Err(loss) => loss.count_at(counters, queue, 1),
         }
     }
     tally.count(&counters.queue(queue));
@@ -164,7 +170,7 @@ fn admitted<'b, 'm>(
 
 /// The function that the frames come from.
 struct Sender<'a> {
-    id: FunctionId,
+    origin: Origin<'a>,
     counters: &'a FunctionCounters,
     tap: Option<&'a mut Tap>,
     member: bool,
@@ -184,17 +190,17 @@ impl Sender<'_> {
                 Way::Guest(id) => self.switch(id, frames, group, fabric, scratch),
                 Way::All => self.flood(frames, group, fabric, scratch),
                 Way::Uplink => {
-                    let taken = self.outside(frames, group, 0, fabric);
-                    Loss::NoReceiver.count(self.counters, u64::from((group & !taken).count_ones()));
+                    let reach = self.outside(frames, group, Reach::default(), fabric);
+                    self.origin.conclude(frames, group, reach, Loss::NoReceiver);
                 }
                 Way::Outside => {
-                    let taken = self.represent(frames, group);
-                    let taken = self.outside(frames, group, taken, fabric);
-                    Loss::NoSuchMac.count(self.counters, u64::from((group & !taken).count_ones()));
+                    let reach = self.represent(frames, group);
+                    let reach = self.outside(frames, group, reach, fabric);
+                    self.origin.conclude(frames, group, reach, Loss::NoSuchMac);
                 }
                 Way::Representor => {
-                    let taken = self.represent(frames, group);
-                    Loss::NoReceiver.count(self.counters, u64::from((group & !taken).count_ones()));
+                    let reach = self.represent(frames, group);
+                    self.origin.conclude(frames, group, reach, Loss::NoReceiver);
                 }
             }
         }
@@ -222,7 +228,7 @@ impl Sender<'_> {
             return Way::Representor;
         }
         let (from, to) = frame.stations();
-        fabric.learning.learn(from, self.id, fabric.now);
+        fabric.learning.learn(from, self.origin.port, fabric.now);
         if frame.destination().is_group() {
             return Way::All;
         }
@@ -244,30 +250,31 @@ impl Sender<'_> {
                 flood::switched(self.counters, frames, delivered);
             }
             // Its own address: the frame would go back where it came from.
-            None => Loss::NoReceiver.count(self.counters, u64::from(group.count_ones())),
+            None => self.origin.conclude(frames, group, Reach::default(), Loss::NoReceiver),
         }
     }
 
     fn flood(&mut self, frames: &Frames<'_, '_>, group: u64, fabric: &mut Fabric, scratch: &mut Scratch) {
-        let taken = self.represent(frames, group);
-        let taken = self.outside(frames, group, taken, fabric);
-        self.flooding |= flood::begin(self.id, Domain::All, self.counters, frames, group, taken, fabric, scratch);
+        let reach = self.represent(frames, group);
+        let reach = self.outside(frames, group, reach, fabric);
+        self.flooding |= flood::begin(self.origin, Domain::All, frames, group, reach, fabric, scratch);
     }
 
-    /// Frames for the uplink, of which those in `taken` have a receiver already; returns those that have one now.
-    fn outside(&mut self, frames: &Frames<'_, '_>, group: u64, taken: u64, fabric: &mut Fabric) -> u64 {
-        let Some(uplink) = fabric.uplink(self.uplink) else { return taken };
+    /// Frames for the uplink, if there is one; `reach` is how far they have come, and how far they have come then.
+    fn outside(&mut self, frames: &Frames<'_, '_>, group: u64, reach: Reach, fabric: &mut Fabric) -> Reach {
+        let Some(uplink) = fabric.uplink(self.uplink) else { return reach };
         self.counters.add(Counter::SwitchOutFrames, u64::from(group.count_ones()));
-        self.counters.add(Counter::FloodCopies, u64::from((group & taken).count_ones()));
+        self.counters.add(Counter::FloodCopies, u64::from((group & reach.offered).count_ones()));
         self.bad_memory |= !uplink.transmit(frames, group);
-        group
+        Reach { offered: group, taken: group }
     }
 
-    /// Frames for the representor; returns those that have a receiver: none if there is no representor.
-    fn represent(&mut self, frames: &Frames<'_, '_>, group: u64) -> u64 {
-        let Some(tap) = self.tap.as_deref_mut() else { return 0 };
-        let (mut sent, mut octets) = (0, 0);
-        for frame in bits(group).filter_map(|place| frames[place].as_ref()) {
+    /// Frames for the representor, if there is one: how far they came.
+    fn represent(&mut self, frames: &Frames<'_, '_>, group: u64) -> Reach {
+        let Some(tap) = self.tap.as_deref_mut() else { return Reach::default() };
+        let (mut sent, mut octets, mut taken) = (0, 0, 0);
+        for place in bits(group) {
+            let Some(frame) = &frames[place] else { continue };
             if frame.longest() > self.limit {
                 Loss::TooLong.count(self.counters, 1);
                 continue;
@@ -276,6 +283,7 @@ impl Sender<'_> {
                 Ok(()) => {
                     sent += 1;
                     octets += frame.len() as u64;
+                    taken |= 1 << place;
                 }
                 Err(Some(loss)) => loss.count(self.counters, 1),
                 Err(None) => {
@@ -286,7 +294,7 @@ impl Sender<'_> {
         }
         self.counters.add(Counter::RepresentorOutFrames, sent);
         self.counters.add(Counter::RepresentorOutOctets, octets);
-        group
+        Reach { offered: group, taken }
     }
 }
 

@@ -80,7 +80,7 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
         }
         match reader.read(ring, &mut room) {
             Read::Delivered => delivered += 1,
-            Read::Lost(loss) => loss.count(counters, 1),
+            Read::Lost(loss) => loss.count_at(counters, 0, 1),
             Read::Nothing => {
                 next = Next::Quiet;
                 break;
@@ -136,7 +136,7 @@ impl<'m> Reader<'m> {
             Outcome::BadMemory => {
                 // The kernel lets go of a frame that it could not copy.
                 arrived(self.counters, 1, 0);
-                Loss::BadDescriptor.count(self.counters, 1);
+                Loss::BadDescriptor.count_at(self.counters, 0, 1);
                 return Read::BadMemory;
             }
         };
@@ -155,7 +155,7 @@ impl<'m> Reader<'m> {
         pour([Source::from(rest)], beyond(room.pieces(count), ring.header() + placed));
         ring.write_header(room, count, &header, report);
         ring.take(room, count, ring.header() + len);
-        self.tally.add(len);
+        self.tally.add_with(len, &header);
         Read::Delivered
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::deliver::deliver;
 use super::doorbells::bits;
 use super::fabric::{Fabric, Scratch};
-use super::flood::{self, Domain};
+use super::flood::{self, Domain, Origin, Reach};
 use super::forward::Frames;
 use super::orders::FunctionId;
 use super::represent::{Next, arrival};
@@ -133,7 +133,8 @@ impl Inbound<'_> {
                 Some(id) => self.hand_over(id, frames, group, fabric, scratch),
                 None => {
                     let domain = Domain::Behind(self.number);
-                    flooding |= flood::begin(self.port, domain, self.counters, frames, group, 0, fabric, scratch);
+                    let origin = Origin { port: self.port, counters: self.counters, queue: None };
+                    flooding |= flood::begin(origin, domain, frames, group, Reach::default(), fabric, scratch);
                 }
             }
         }

@@ -16,6 +16,7 @@ from softdpu.datapath.messages import Access, Answer, Command, Event
 from softdpu.net.backend import Agreement
 from softdpu.net.device import Function
 from softdpu.net.state import FunctionState
+from softdpu.net.statistics import Counted, nothing
 from softdpu.net.vhost import VhostFunction, VhostState
 from softdpu.spec import virtio_pci as v
 from softdpu.virtio.outcome import Effects
@@ -134,10 +135,13 @@ class Device:
         self._sent = state
         return state
 
-    def answer(self, request: Request) -> Answer:
-        """What the function says to a request of the datapath. Never raises: our own mistake costs this device only."""
+    def answer(self, request: Request, counted: Counted = nothing) -> Answer:
+        """What the function says to a request of the datapath; ``counted`` tells what was counted on a queue of it.
+
+        Never raises: our own mistake costs this device only.
+        """
         try:
-            data, effects = self._ask(request)
+            data, effects = self._ask(request, counted)
             answer = Answer(self.number, request.request, 0, data, self.changed_state(), effects.items)
         except Exception:
             log.exception("%s: the device model failed at %r", self.name, request)
@@ -145,7 +149,7 @@ class Device:
         self.note(effects)
         return answer
 
-    def _ask(self, request: Request) -> tuple[bytes, Effects]:
+    def _ask(self, request: Request, counted: Counted) -> tuple[bytes, Effects]:
         match request:
             case Event():
                 return b"", self._event(request)
@@ -159,7 +163,7 @@ class Device:
             case Access():
                 return self.function.read(request.region, request.offset, request.size, request.isr)
             case Command():
-                return self.function.command(request.queue, request.data, request.room)
+                return self.function.command(request.queue, request.data, request.room, counted)
 
     def _event(self, event: Event) -> Effects:
         match event.kind:

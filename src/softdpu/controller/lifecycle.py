@@ -74,7 +74,7 @@ class Lifecycle:
         if device is None:
             log.error("the datapath asks for function %d, which is not there", request.function)
             return Answer(request.function, request.request, errno.ENODEV, b"", None, ())
-        return device.answer(request)
+        return device.answer(request, lambda queue: self.datapath.queue_counters(device.number, queue))
 
     def negotiated(self, message: Negotiated) -> None:
         """A vhost-user front end has gone a step further."""

@@ -10,6 +10,7 @@ from softdpu.controller.identity import mac_text
 from softdpu.controller.root import Root
 from softdpu.datapath import ledger
 from softdpu.datapath.client import DatapathLink
+from softdpu.datapath.counters import QUEUE_DROPS
 from softdpu.net.config import hashing
 from softdpu.net.features import ABSENT, IMPLEMENTED, pairs
 from softdpu.net.vhost import VhostState
@@ -264,4 +265,5 @@ def queue_stats(counted: dict[str, int], held_back: tuple[int, int], index: int)
     """Packet sizes and counters of one queue: rx_ names on receive queues, tx_ names on transmit queues."""
     prefix = "tx_" if index % 2 else "rx_"
     sizes = {prefix + name: counted[counter] for name, counter in OCTET_BINS}
-    return {"VQ Index": index, **sizes, **queue_counters(counted, held_back)}
+    lost = {name.removeprefix("drop_"): counted[name] for name in QUEUE_DROPS} | {"unsent": counted["unsent_frames"]}
+    return {"VQ Index": index, **sizes, **queue_counters(counted, held_back), "drops": lost}

@@ -78,4 +78,22 @@ QUEUE_COUNTERS = (
     "size_4096_to_8191",
     "size_8192_to_9022",
     "size_9023_or_more",
+    "drop_no_buffer",  # on a receive queue, as are the next two: frames that were steered to it
+    "drop_not_ready",  # it does not run
+    "drop_bad_header",  # on a transmit queue, like the next two, a frame that cannot be sent: it is none of ``frames``
+    "drop_bad_descriptor",
+    "drop_too_short",
+    "unsent_frames",  # of a transmit queue's ``frames``, those that reached nobody; why, the port tells
+    "unsent_octets",
+    "unsent_gso_frames",
+    "unsent_gso_octets",
+    "needs_csum",  # of ``frames``, those whose checksum is left undone
+    "csum_valid",  # of ``frames``, those whose checksum was checked
+    "gso_frames",  # of ``frames``, those to be cut into segments, which were not cut here
+    "gso_octets",
+    "commands",  # taken from a control queue
+    "commands_ok",  # of those, answered with VIRTIO_NET_OK
 )
+
+# Which counters of a queue are of frames that it dropped: each is a part of the port's of the same name.
+QUEUE_DROPS = tuple(name for name in QUEUE_COUNTERS if name.startswith("drop_"))

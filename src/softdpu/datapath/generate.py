@@ -23,6 +23,7 @@ CRATE = Path(__file__).parents[3] / "datapath" / "src"
 COMMAND = "python -m softdpu.datapath.generate"
 PLAIN = {int: "u64", bool: "bool", str: "String", bytes: "ByteBuf"}
 MODULES = (description, backend, effects, messages)  # later ones refer to earlier ones
+FOR_TESTS = '#[allow(dead_code, reason = "for tests: the controller does the sums")]'
 HEADING = "// Generated from src/softdpu/{} by `" + COMMAND + "`."
 
 
@@ -59,13 +60,13 @@ def counters_source() -> Iterator[str]:
         yield from block(f"pub enum {name}", (f"{camel(column)}," for column in columns))
     for name in ("CAME_IN", "COPIES", "WENT_OUT", "DROPS"):
         columns = getattr(counters, name)
-        yield from (
-            "",
-            "/// See `softdpu.datapath.ledger`.",
-            '#[allow(dead_code, reason = "for tests: the controller does the sums")]',
-        )
+        yield from ("", "/// See `softdpu.datapath.ledger`.", FOR_TESTS)
         yield from ("#[rustfmt::skip]", f"pub const {name}: [Function; {len(columns)}] = [")
         yield from (*(f"    Function::{camel(column)}," for column in columns), "];")
+    drops = [camel(name) for name in counters.QUEUE_DROPS]
+    yield from ("", "/// What a queue drops is a part of what its port does.", FOR_TESTS)
+    yield from ("#[rustfmt::skip]", f"pub const QUEUE_DROPS: [(Function, Queue); {len(drops)}] = [")
+    yield from (*(f"    (Function::{name}, Queue::{name})," for name in drops), "];")
 
 
 def structures() -> list[type[msgspec.Struct]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from softdpu.net.state import NetState
+from softdpu.virtio.effects import Role
 from softdpu.virtio.outcome import Effects
 
 
@@ -20,6 +21,13 @@ class Commanded(Protocol):
 
     def has_all(self, features: int) -> bool:
         """Whether all of a word of features are in force."""
+
+    @property
+    def queues(self) -> int:
+        """How many queues the driver may use."""
+
+    def kind_of(self, queue: int) -> Role | None:
+        """What a queue is for; None if there is no such queue."""
 
     def moves_frames(self, queue: int) -> bool:
         """Whether a queue is an enabled receive or transmit queue."""

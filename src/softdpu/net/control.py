@@ -6,20 +6,24 @@ from softdpu.net.coalescing import coalesce
 from softdpu.net.commanded import Commanded, Done, Handler
 from softdpu.net.filters import addresses, with_vlan
 from softdpu.net.state import FilterState
+from softdpu.net.statistics import Counted, statistics
 from softdpu.net.steering import multiqueue
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.virtio.outcome import NOTHING, Effects
 
 
-def execute(device: Commanded, data: bytes) -> tuple[bytes, Effects]:
+def execute(device: Commanded, data: bytes, counted: Counted) -> tuple[bytes, Effects]:
     """Runs one command: class, command, its data. Returns the ack byte, a result after it, and what is to be done."""
     if len(data) < 2:
         return n.ERR, NOTHING
     feature = n.COMMANDS.get((data[0], data[1]))
     if feature is None or not device.has(feature):
         return n.ERR, NOTHING
-    done = HANDLERS[data[0]](device, data[1], data[2:])
+    if data[0] == n.CTRL_STATS:
+        done = statistics(device, data[1], data[2:], counted)
+    else:
+        done = HANDLERS[data[0]](device, data[1], data[2:])
     if isinstance(done, bytes):
         return n.OK + done, NOTHING
     return (n.ERR, NOTHING) if done is None else (n.OK, done)

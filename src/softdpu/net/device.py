@@ -21,6 +21,7 @@ from softdpu.net.mistakes import DriverBound
 from softdpu.net.network import NetworkDevice, queue_count, shape
 from softdpu.net.settings import check, check_mac, check_mtu, check_speed
 from softdpu.net.state import FunctionConfig, FunctionState, NetState
+from softdpu.net.statistics import Counted, nothing
 from softdpu.net.validation import validated
 from softdpu.pci.config_space import ConfigSpace
 from softdpu.pci.description import CONFIG_REGION, Description
@@ -120,9 +121,12 @@ class Function:
         """The VMM is gone: the next one finds a function that was just reset."""
         return self.reset()
 
-    def command(self, queue: int, data: bytes, room: int) -> tuple[bytes, Effects]:
-        """A chain of the control queue. Returns what to write into it, at most ``room`` bytes."""
-        return self._device.command(queue, data, room)
+    def command(self, queue: int, data: bytes, room: int, counted: Counted = nothing) -> tuple[bytes, Effects]:
+        """A chain of the control queue. Returns what to write into it, at most ``room`` bytes.
+
+        ``counted`` tells what has been counted on a queue.
+        """
+        return self._device.command(queue, data, room, counted)
 
     def queue_fault(self, queue: int, cause: str) -> Effects:
         """A queue was stopped because the driver broke a rule of the ring."""

@@ -7,6 +7,7 @@ from softdpu.net.config import config_bytes, patched_mac
 from softdpu.net.features import has_control, offered, pairs
 from softdpu.net.filters import set_filter
 from softdpu.net.state import FunctionConfig, FunctionState, NetState
+from softdpu.net.statistics import Counted
 from softdpu.net.steering import steering
 from softdpu.pci.plan import Plan, plan
 from softdpu.spec import features as f
@@ -69,9 +70,18 @@ class NetworkDevice:
         several = f.mask_of(f.NET_MQ, f.NET_RSS)
         return self.max_pairs if self._offered & self._state.virtio.driver_features & several else 1
 
+    @property
+    def queues(self) -> int:
+        """How many queues the driver may use, with the features it has accepted."""
+        return 2 * self._active_pairs + has_control(self.config)
+
     def queue_exists(self, index: int) -> bool:
-        """Whether the driver may use a queue, with the features it has accepted."""
-        return index < 2 * self._active_pairs + has_control(self.config)
+        """Whether the driver may use a queue."""
+        return index < self.queues
+
+    def kind_of(self, queue: int) -> Role | None:
+        """What a queue is for; None if there is no such queue."""
+        return self.role(queue) if self.queue_exists(queue) else None
 
     def role(self, index: int) -> Role:
         """What a queue is for (§5.1.2)."""
@@ -147,13 +157,13 @@ class NetworkDevice:
         """Which receive queue a frame goes to, as it is now."""
         return steering(self.net)
 
-    def command(self, queue: int, data: bytes, room: int) -> tuple[bytes, Effects]:
+    def command(self, queue: int, data: bytes, room: int, counted: Counted) -> tuple[bytes, Effects]:
         """A chain of the control queue: its readable bytes, and how many can be written."""
         if not self.queue_exists(queue) or self.role(queue) != "control":
             return b"", self.virtio.fail(f"queue {queue}: a command on a queue that is not the control queue")
         if room < 1:
             return b"", self.virtio.fail(f"queue {queue}: a control command without a byte for its answer")
-        answer, result = control.execute(self, data)
+        answer, result = control.execute(self, data, counted)
         return answer[:room], result
 
     # ---- configuration

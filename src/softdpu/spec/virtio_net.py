@@ -3,6 +3,7 @@
 from struct import Struct
 
 from softdpu.spec import features as f
+from softdpu.spec import net_statistics
 from softdpu.spec.registers import RO, Bank, Reg
 
 CONFIG = Bank(
@@ -52,6 +53,7 @@ GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, GSO_ECN = 0, 1, 4, 5, 0x80
 OK, ERR = b"\x00", b"\x01"  # the ack byte, §5.1.6.5
 
 CTRL_RX, CTRL_MAC, CTRL_VLAN, CTRL_ANNOUNCE, CTRL_MQ, CTRL_GUEST_OFFLOADS, CTRL_NOTF_COAL = range(7)
+CTRL_STATS = 8
 CTRL_RX_PROMISC, CTRL_RX_ALLMULTI, CTRL_RX_ALLUNI, CTRL_RX_NOMULTI, CTRL_RX_NOUNI, CTRL_RX_NOBCAST = range(6)
 CTRL_MAC_TABLE_SET, CTRL_MAC_ADDR_SET = 0, 1
 CTRL_VLAN_ADD, CTRL_VLAN_DEL = 0, 1
@@ -81,6 +83,8 @@ COMMANDS: dict[tuple[int, int], int] = {
     (CTRL_NOTF_COAL, CTRL_NOTF_COAL_RX_SET): f.NET_NOTF_COAL,
     (CTRL_NOTF_COAL, CTRL_NOTF_COAL_VQ_SET): f.NET_VQ_NOTF_COAL,
     (CTRL_NOTF_COAL, CTRL_NOTF_COAL_VQ_GET): f.NET_VQ_NOTF_COAL,
+    (CTRL_STATS, net_statistics.QUERY): f.NET_DEVICE_STATS,
+    (CTRL_STATS, net_statistics.GET): f.NET_DEVICE_STATS,
 }
 
 RSS_HEAD = Struct("<IHH")  # virtio_net_rss_config: hash_types, indirection_table_mask, unclassified_queue

@@ -34,6 +34,7 @@ from softdpu.testkit.net import (
 from softdpu.testkit.packed import PackedRing
 from softdpu.testkit.pci import Interrupts, PciFunction
 from softdpu.testkit.ring import Buffer, DeviceBroke, Ring, RingFull, SplitRing
+from softdpu.testkit.statistics import STATISTICS, StatisticsRefused
 from softdpu.testkit.vhost import FrontEnd
 from softdpu.testkit.vhost_driver import VhostDriver
 
@@ -43,6 +44,7 @@ __all__ = [
     "IN_ORDER",
     "NOTIFICATION_DATA",
     "PACKED",
+    "STATISTICS",
     "Buffer",
     "Client",
     "DeviceBroke",
@@ -64,6 +66,7 @@ __all__ = [
     "Ring",
     "RingFull",
     "SplitRing",
+    "StatisticsRefused",
     "VhostDriver",
     "frame",
 ]

@@ -49,6 +49,22 @@ fn a_command_goes_out_and_its_answer_comes_back() {
 }
 
 #[test]
+fn commands_are_counted_when_they_come_and_when_they_were_done() {
+    let mut rig = Rig::new();
+    let (port, mut driver) = control(&mut rig);
+    let mut counted = Vec::new();
+    for (first, answer) in [(0, 0), (3, 1)] {
+        command(&port, &mut driver, first, &[1, 0, 1]);
+        rig.engine.doorbell(0, 2);
+        let (ticket, ..) = commands(&mut rig).remove(0);
+        counted.push([Queue::Commands, Queue::CommandsOk].map(|counter| rig.queue_count(0, 2, counter)));
+        complete(&mut rig, ticket, &[answer]);
+    }
+    counted.push([Queue::Commands, Queue::CommandsOk].map(|counter| rig.queue_count(0, 2, counter)));
+    assert_eq!(counted, [[1, 0], [2, 1], [2, 1]]);
+}
+
+#[test]
 fn commands_are_taken_one_at_a_time() {
     let mut rig = Rig::new();
     let (port, mut driver) = control(&mut rig);

@@ -218,3 +218,60 @@ fn a_frame_that_is_rewritten_before_it_is_cut_is_one_with_a_bad_header() {
     assert_eq!((rig.losses(0), rig.losses(1)), (vec![], vec![]));
     assert_eq!(rig.losses(2), [(Counter::DropBadHeader, 1)]);
 }
+
+/// Frames of guest 0's transmit queue that were taken, and that reached nobody, with their octets.
+fn unsent(rig: &Rig) -> (u64, u64, u64) {
+    let count = |counter| rig.queue_count(0, 1, counter);
+    (count(Queue::Frames), count(Queue::UnsentFrames), count(Queue::UnsentOctets))
+}
+
+#[test]
+fn a_frame_that_reaches_nobody_is_counted_at_its_queue() {
+    let mut rig = Rig::new();
+    let mut a = rig.port(0, false);
+    a.send(&frame(BROADCAST, mac(0), 60));
+    a.send(&frame(mac(9), mac(0), 70));
+    rig.kick(&a);
+    assert_eq!((unsent(&rig), rig.losses(0)), ((2, 2, 130), vec![(Counter::DropNoReceiver, 2)]));
+    rig.engine.obey(Order::SetLink { function: 0, up: false });
+    a.send(&frame(BROADCAST, mac(0), 80));
+    rig.kick(&a);
+    assert_eq!(unsent(&rig), (3, 3, 210));
+}
+
+#[test]
+fn a_frame_that_one_of_many_takes_is_sent() {
+    let mut rig = Rig::new();
+    let (mut a, _b) = (rig.port(0, true), rig.port(1, false));
+    rig.engine.obey(Order::SetFrameLimit { function: 0, octets: 1518 });
+    a.send(&frame(BROADCAST, mac(0), 1600));
+    rig.kick(&a);
+    assert_eq!(
+        unsent(&rig),
+        (1, 0, 0),
+        "the representor did not take it, guest 1 had no buffer, but it was offered one"
+    );
+    assert_eq!((rig.losses(0), rig.losses(1)), (vec![(Counter::DropTooLong, 1)], vec![(Counter::DropNoBuffer, 1)]));
+}
+
+#[test]
+fn a_frame_that_only_the_representor_could_have_taken_is_not_sent() {
+    let mut rig = Rig::new();
+    let mut a = rig.port(0, true);
+    rig.engine.obey(Order::SetFrameLimit { function: 0, octets: 1518 });
+    a.send(&frame(BROADCAST, mac(0), 1600));
+    a.send(&frame(BROADCAST, mac(0), 100));
+    rig.kick(&a);
+    assert_eq!(unsent(&rig), (2, 1, 1600));
+}
+
+#[test]
+fn a_queue_that_loses_a_frame_counts_it_beside_its_port() {
+    let mut rig = Rig::new();
+    let (mut a, _b) = (rig.port(0, false), rig.port(1, false));
+    a.send(&frame(BROADCAST, mac(0), 60));
+    a.send(&[2; 13]);
+    rig.kick(&a);
+    assert_eq!(rig.queue_count(1, 0, Queue::DropNoBuffer), 1);
+    assert_eq!((rig.queue_count(0, 1, Queue::DropTooShort), unsent(&rig)), (1, (1, 0, 0)));
+}

@@ -24,7 +24,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::orders::{Filter, FunctionId, Notice, Order, QueueSetup, Receipt, Role};
 use super::{Engine, Notices, notices};
-use crate::counters::{CAME_IN, COPIES, Counters, DROPS, FUNCTIONS, Function as Counter, Queue, UPLINKS, WENT_OUT};
+use crate::counters::{CAME_IN, COPIES, Counters, DROPS, FUNCTIONS, QUEUE_DROPS, QUEUES, UPLINKS, WENT_OUT};
+use crate::counters::{Function as Counter, Queue};
 use crate::interrupt::{Irq, Lines};
 use crate::ring::testing::{Driver, Guest, WRITE};
 
@@ -173,6 +174,26 @@ impl Rig {
         }
         let all = |counter| (0..FUNCTIONS + UPLINKS).map(|id| self.count(id as FunctionId, counter)).sum::<u64>();
         assert_eq!(all(Counter::SwitchInFrames), all(Counter::SwitchOutFrames));
+        let busy = |id: &FunctionId| self.count(*id, Counter::TransmittedFrames) > 0 || !self.losses(*id).is_empty();
+        (0..FUNCTIONS as FunctionId).filter(busy).for_each(|id| self.assert_queues_agree(id));
+    }
+
+    /// What queues lost is a part of what their port lost, and for want of buffers all of it; each frame that a port was
+    /// given by its driver is counted on one of its transmit queues, as are those of them that reached nobody.
+    fn assert_queues_agree(&self, id: FunctionId) {
+        let counters = self.counters.function(id);
+        let queues = |counter, parity| {
+            let of_kind = (parity..QUEUES as u16).step_by(2);
+            of_kind.map(|queue| counters.queue(queue).get(counter)).collect::<Vec<u64>>()
+        };
+        let sum = |counter| [0, 1].map(|parity| queues(counter, parity).iter().sum::<u64>()).iter().sum::<u64>();
+        let lost: Vec<u64> = QUEUE_DROPS.iter().map(|(_, counter)| sum(*counter)).collect();
+        assert!(QUEUE_DROPS.iter().zip(&lost).all(|((port, _), lost)| *lost <= self.count(id, *port)), "port {id}");
+        assert_eq!(sum(Queue::DropNoBuffer), self.count(id, Counter::DropNoBuffer));
+        let refused: u64 = QUEUE_DROPS.iter().flat_map(|(_, drop)| queues(*drop, 1)).sum();
+        let frames = queues(Queue::Frames, 1);
+        assert_eq!(refused + frames.iter().sum::<u64>(), self.count(id, Counter::TransmittedFrames));
+        assert!(queues(Queue::UnsentFrames, 1).iter().zip(&frames).all(|(unsent, all)| unsent <= all));
     }
 }
 
