@@ -275,6 +275,10 @@ class Dpu:
                 found.setdefault(matched["vuid"], {})[name] = int(value)
         return found
 
+    def metrics(self) -> str:
+        """All metrics, as Prometheus reads them."""
+        return self._api().text("/metrics")
+
     def ledgers(self) -> dict[str, dict[str, int]]:
         """The counters of every port by its name: each device, each uplink."""
         ports: dict[str, dict[str, int]] = {}

@@ -7,9 +7,9 @@ pub const UPLINKS: usize = 2;
 /// Counters in a row.
 pub const ROW: usize = 64;
 /// Queues that have a row of their own.
-pub const QUEUES: usize = 65;
-pub const SLOT_ROWS: usize = 66;
-pub const SLOT_BYTES: usize = 33792;
+pub const QUEUES: usize = 66;
+pub const SLOT_ROWS: usize = 67;
+pub const SLOT_BYTES: usize = 34304;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {

@@ -103,7 +103,7 @@ impl Offer {
     pub fn new(back_end: BackEnd) -> Result<Self, String> {
         let (rings, size) = (back_end.queues, back_end.queue_size);
         if rings < 2 || rings % 2 != 0 || rings >= QUEUES as u64 {
-            return Err(format!("{rings} rings are not pairs, at most {}", QUEUES / 2));
+            return Err(format!("{rings} rings are not pairs, at most {}", (QUEUES - 1) / 2));
         }
         if !(1..=32768).contains(&size) {
             return Err(format!("a ring cannot have {size} descriptors"));

@@ -14,7 +14,8 @@ use crate::memory::Table;
 use crate::port::{LONGEST, Packets, Tap};
 use crate::switch::Rules;
 
-const MOST_PAIRS: u16 = (QUEUES / 2) as u16;
+/// Besides pairs there are a control queue and an administration virtqueue.
+const MOST_PAIRS: u16 = ((QUEUES - 2) / 2) as u16;
 
 impl Engine {
     pub fn obey(&mut self, order: Order) {

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from softdpu.controller import report
 from softdpu.controller.devices import Device
 from softdpu.controller.report import enabled
 from softdpu.controller.requests import Family, Sample
@@ -34,7 +35,20 @@ def families(devices: Sequence[Device], link: DatapathLink, uplinks: Sequence[in
         ),
         *_function_families(devices, link, uplinks),
         *_queue_families(devices, link),
+        _administration(devices),
     )
+
+
+def _administration(devices: Sequence[Device]) -> Family:
+    """Commands of administration virtqueues, by name and outcome."""
+    samples = [
+        Sample((device.name, command, outcome), count)
+        for device in devices
+        for command, counts in report.administration(device).get("admin-queue", {}).get("commands", {}).items()
+        for outcome, count in counts.items()
+    ]
+    text = "Commands of the administration virtqueue"
+    return Family("softdpu_admin_commands", text, "counter", ("vuid", "command", "outcome"), tuple(samples))
 
 
 def _function_families(devices: Sequence[Device], link: DatapathLink, uplinks: Sequence[int]) -> list[Family]:

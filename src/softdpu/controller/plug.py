@@ -17,6 +17,7 @@ from softdpu.controller.recovery import Recovery, RecoveryFile
 from softdpu.controller.requests import SUCCESS, Hotplug, parse_features
 from softdpu.host.interface import Abilities
 from softdpu.net.state import FunctionConfig, Layout
+from softdpu.pci.sriov import Sriov
 from softdpu.virtio.outcome import Effects
 
 log = logging.getLogger("softdpu.plug")
@@ -101,9 +102,15 @@ class Plugger:
                     link_up=bool(file.link) if file else True,
                     mrg_rxbuf=self.limits.mrg_rxbuf,
                     packed_vq=self.limits.packed_vq,
+                    sriov=self._vfs(number),
                 ),
             )
         )
+
+    def _vfs(self, number: int) -> Sriov | None:
+        """The VFs of a static PF: behind all PFs, those of one PF together."""
+        pfs, total = (self.limits.firmware[f"VIRTIO_NET_EMULATION_NUM_{kind}"] for kind in ("PF", "VF"))
+        return Sriov(total, pfs - number + number * total) if total else None
 
     def _exported(
         self, plan: Blueprint, host: Abilities | None = None, asked: Wish | None = None, vectors: int | None = None

@@ -13,7 +13,7 @@ from softdpu.datapath.client import DatapathLink
 from softdpu.datapath.counters import QUEUE_DROPS
 from softdpu.net.config import hashing
 from softdpu.net.features import ABSENT, IMPLEMENTED, pairs
-from softdpu.net.vhost import VhostState
+from softdpu.net.vhost import VhostFunction, VhostState
 from softdpu.spec.features import name_of
 from softdpu.virtio.effects import NO_VECTOR
 
@@ -257,8 +257,19 @@ def stats(subject: Device, link: DatapathLink, queues: Iterable[int]) -> dict[st
             queue_stats(link.queue_counters(subject.number, index), subject.function.coalescing(index), index)
             for index in queues
         ],
+        **administration(subject),
         "drops": drops(subject, link),
     }
+
+
+def administration(subject: Device) -> dict[str, Any]:
+    """Commands of the administration virtqueue, of a device that has one: counted, and the last ones in words."""
+    if isinstance(subject.function, VhostFunction) or subject.function.admin_queue is None:
+        return {}
+    owner = subject.function.owner
+    counts = {name: {"done": count.done, "refused": count.refused} for name, count in owner.state.counts.items()}
+    recent = [str(trace) for trace in owner.trace]
+    return {"admin-queue": {"VQ Index": subject.function.admin_queue, "commands": counts, "recent": recent}}
 
 
 def queue_stats(counted: dict[str, int], held_back: tuple[int, int], index: int) -> dict[str, Any]:

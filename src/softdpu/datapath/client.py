@@ -165,7 +165,7 @@ class DatapathLink:
 
     def _take(self, message: FromDatapath | None, descriptor: int) -> None:
         match message:
-            case Hello():
+            case Hello(protocol=protocol) if protocol == PROTOCOL:
                 self._map(descriptor)
             case Attached(function=function):
                 self.representors[function] = descriptor

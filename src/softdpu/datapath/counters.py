@@ -5,7 +5,7 @@ counters: row 0 the port, row 1 + n its queue n. Only ever added to, by one writ
 """
 
 ROW = 64  # counters in a row
-QUEUES = 65  # 32 pairs and the control queue
+QUEUES = 66  # 32 pairs, the control queue and the administration virtqueue
 SLOT_ROWS = 1 + QUEUES
 SLOT_BYTES = SLOT_ROWS * ROW * 8
 

@@ -16,7 +16,7 @@ from softdpu.net.backend import Agreement, BackEnd
 from softdpu.pci.description import Description
 from softdpu.virtio.effects import AnyEffect
 
-PROTOCOL = 2
+PROTOCOL = 3
 FUNCTIONS = 1024  # function numbers are 0..1023
 UPLINKS = 2  # uplinks are 0..1, named p0 and p1
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from softdpu.net.network import NetworkDevice, queue_count
+from softdpu.net.network import NetworkDevice, queue_count, queue_total
 from softdpu.pci.config_space import ConfigSpace
 from softdpu.pci.plan import COMMON_AT, DEVICE_AT, ISR_AT, NOTIFY_AT, NOTIFY_STRIDE
 from softdpu.spec import legacy, virtio_net
 from softdpu.spec import virtio_pci as v
+from softdpu.spec.registers import Bank
 from softdpu.virtio.bank import RegisterFile
 from softdpu.virtio.effects import AcknowledgeIsr
 from softdpu.virtio.legacy import LegacyBank
@@ -69,6 +70,11 @@ class IoRegion:
         )
 
     @property
+    def registers(self) -> Bank:
+        """The registers that there are now; the device configuration follows them."""
+        return legacy.LEGACY_MSIX if self._space.msix_enabled else legacy.LEGACY
+
+    @property
     def _now(self) -> tuple[Part, ...]:
         return self._shifted if self._space.msix_enabled else self._plain
 
@@ -88,8 +94,9 @@ class ModernRegion:
     def __init__(self, device: NetworkDevice) -> None:
         self._device = device
         queues = queue_count(device.config)
-        registers = RegisterFile(v.COMMON, ModernBank(device.virtio, queues))
-        notify_end = NOTIFY_AT + NOTIFY_STRIDE * queues
+        bank = ModernBank(device.virtio, queues, queue_total(device.config) - queues)
+        registers = RegisterFile(v.COMMON, bank)
+        notify_end = NOTIFY_AT + NOTIFY_STRIDE * queue_total(device.config)
         self._parts = (
             Part(COMMON_AT, COMMON_AT + registers.size, registers.read, registers.write),
             Part(ISR_AT, ISR_AT + 1, self._read_isr, _ignore),

@@ -18,7 +18,7 @@ from softdpu.net.bars import IoRegion, ModernRegion
 from softdpu.net.coalescing import of_queue
 from softdpu.net.features import offered, withheld
 from softdpu.net.mistakes import DriverBound
-from softdpu.net.network import NetworkDevice, queue_count, shape
+from softdpu.net.network import NetworkDevice, queue_total, shape
 from softdpu.net.settings import check, check_mac, check_mtu, check_speed
 from softdpu.net.state import FunctionConfig, FunctionState, NetState
 from softdpu.net.statistics import Counted, nothing
@@ -30,6 +30,7 @@ from softdpu.pci.plan import IO_BAR, MODERN_BAR, MSIX_BAR, Bar, describe
 from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.spec.pci_extended import SRIOV, VF_ENABLE, VF_MEMORY_ENABLE
+from softdpu.virtio.admin.owner import Owner
 from softdpu.virtio.effects import SetConfigVector, SetInterrupts
 from softdpu.virtio.negotiation import Negotiation, Verdict
 from softdpu.virtio.outcome import NOTHING, Effects, effects, note
@@ -58,13 +59,14 @@ class Function:
         """Of a state known to be good: others use ``create`` and ``restore``."""
         self.state = state
         config = state.config
-        self._queues = queue_count(config)
+        self._queues = queue_total(config)
         self._plan = shape(config)
         self._device = NetworkDevice(state)
         self._virtio = self._device.virtio
         self._space = ConfigSpace(self._plan, state.pci)
         self._table = MsixTable(self._plan, state.pci)
-        self._io = IoRegion(self._device, self._space) if self._plan.legacy else None
+        self.legacy = IoRegion(self._device, self._space) if self._plan.legacy or config.virtual else None
+        self._io = self.legacy if self._plan.legacy else None  # of a VF its owner only reaches them
         self._modern = ModernRegion(self._device) if self._plan.modern else None
         self.description: Description = describe(self._plan, self._queues)
 
@@ -72,7 +74,7 @@ class Function:
     def create(cls, config: FunctionConfig) -> Function:
         """A function as it comes out of reset. Raises ``Mistake`` for a configuration that cannot be."""
         check(config)
-        virtio = VirtioState(queues=tuple(QueueState() for _ in range(queue_count(config))))
+        virtio = VirtioState(queues=tuple(QueueState() for _ in range(queue_total(config))))
         return cls(FunctionState(config=config, virtio=virtio, net=NetState(mac=config.mac)))
 
     @classmethod
@@ -122,7 +124,7 @@ class Function:
         return self.reset()
 
     def command(self, queue: int, data: bytes, room: int, counted: Counted = nothing) -> tuple[bytes, Effects]:
-        """A chain of the control queue. Returns what to write into it, at most ``room`` bytes.
+        """A chain of the control or administration queue. Returns what to write into it, at most ``room`` bytes.
 
         ``counted`` tells what has been counted on a queue.
         """
@@ -292,6 +294,16 @@ class Function:
     def bars(self) -> tuple[Bar, ...]:
         """The function's base address registers."""
         return self._plan.bars
+
+    @property
+    def admin_queue(self) -> int | None:
+        """The index of the administration virtqueue, where there is one."""
+        return self._device.admin_queue
+
+    @property
+    def owner(self) -> Owner:
+        """The owner's side of its device groups. Its ``group`` is for whoever has the VFs to set."""
+        return self._device.owner
 
     @property
     def negotiation(self) -> list[Verdict]:

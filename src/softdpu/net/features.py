@@ -50,7 +50,7 @@ ON_REQUEST = f.mask_of(f.ACCESS_PLATFORM)
 # Offered by virtnet.conf's packed_vq, or on request.
 PACKED = f.mask_of(f.RING_PACKED)
 # Offered by a static PF that can have VFs.
-PHYSICAL = f.mask_of(f.SR_IOV)
+PHYSICAL = f.mask_of(f.SR_IOV, f.ADMIN_VQ)
 IMPLEMENTED = DEFAULT | ON_REQUEST | PACKED | PHYSICAL
 
 # Why the device does without the rest.
@@ -61,7 +61,6 @@ ABSENT = {
     f.NOTIFY_ON_EMPTY: "no driver in use asks for it, and the event index says the same better",
     f.ORDER_PLATFORM: "the device runs on the processors of the driver: their ordering holds",
     f.NOTIF_CONFIG_DATA: "queues are told apart by their notification's address",
-    f.ADMIN_VQ: "not built yet",
     f.SUSPEND: "not built yet",
     f.NET_HASH_TUNNEL: "tunnels are hashed by their outer headers",
     f.NET_RSC_EXT: "nothing coalesces segments here, so there is nothing to tell of it",
@@ -93,9 +92,9 @@ def withheld(config: FunctionConfig) -> dict[int, str]:
         feature = f.FEATURES[bit]
         if config.layout == "legacy" and feature.view is f.View.MODERN:
             reasons[bit] = "not offered: a legacy device has only bits 0 to 31"
-        elif config.layout == "modern" and feature.view is f.View.LEGACY:
+        elif config.layout == "modern" and feature.view is f.View.LEGACY and not config.virtual:
             reasons[bit] = "not offered: it means something to legacy drivers only"
-        elif bit == f.SR_IOV and config.sriov is None:
+        elif PHYSICAL >> bit & 1 and config.sriov is None:
             reasons[bit] = "not offered: only a static PF has VFs, VIRTIO_NET_EMULATION_NUM_VF of them"
         elif not has_control(config) and _CONTROLLED >> bit & 1:
             reasons[bit] = f"not offered: {config.queues} virtqueues leave none for control; 3 or more do"

@@ -12,6 +12,7 @@ from softdpu.net.steering import steering
 from softdpu.pci.plan import Plan, plan
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
+from softdpu.virtio.admin.owner import Owner
 from softdpu.virtio.device import VirtioDevice
 from softdpu.virtio.effects import Role, SetFrameLimit, SetLink, SetOffloads, StartQueue
 from softdpu.virtio.negotiation import sound
@@ -22,13 +23,23 @@ FRESH_PACKED = 1 << 15  # both wrap counters of a new packed ring are 1 (§2.8.1
 
 
 def queue_count(config: FunctionConfig) -> int:
-    """Virtqueues that the function has."""
+    """Virtqueues that the function has, beside the administration virtqueue."""
     return 2 * pairs(config) + has_control(config)
+
+
+def has_admin(config: FunctionConfig) -> bool:
+    """Whether there is an administration virtqueue (§2.13): it comes after all others."""
+    return bool(offered(config) >> f.ADMIN_VQ & 1)
+
+
+def queue_total(config: FunctionConfig) -> int:
+    """All virtqueues."""
+    return queue_count(config) + has_admin(config)
 
 
 def shape(config: FunctionConfig) -> Plan:
     """Identity, BARs and capabilities of the function."""
-    return plan(config.layout, config.vectors, queue_count(config), config.sriov, virtual=config.virtual)
+    return plan(config.layout, config.vectors, queue_total(config), config.sriov, virtual=config.virtual)
 
 
 class NetworkDevice:
@@ -40,6 +51,8 @@ class NetworkDevice:
         self.net: NetState = state.net
         self.max_pairs = pairs(state.config)
         self._offered = offered(state.config)
+        self.owner = Owner(state.admin)
+        self.admin_queue = queue_count(state.config) if has_admin(state.config) else None
 
     @property
     def config(self) -> FunctionConfig:
@@ -76,12 +89,14 @@ class NetworkDevice:
         return 2 * self._active_pairs + has_control(self.config)
 
     def queue_exists(self, index: int) -> bool:
-        """Whether the driver may use a queue."""
+        """Whether the driver may use a queue, with the features it has accepted."""
+        if index == self.admin_queue:
+            return bool(self._state.virtio.driver_features >> f.ADMIN_VQ & 1)
         return index < self.queues
 
     def kind_of(self, queue: int) -> Role | None:
-        """What a queue is for; None if there is no such queue."""
-        return self.role(queue) if self.queue_exists(queue) else None
+        """What one of the device type's queues is for; None if there is no such queue."""
+        return self.role(queue) if queue < self.queues else None
 
     def role(self, index: int) -> Role:
         """What a queue is for (§5.1.2)."""
@@ -131,6 +146,7 @@ class NetworkDevice:
         fresh = NetState(mac=self.config.mac)
         for field in NetState.__struct_fields__:
             setattr(self.net, field, getattr(fresh, field))
+        self.owner.reset()
         return self.filter_effects() + self.offload_effects() + self.steering_effects()
 
     def queue_reset(self, index: int) -> Effects:
@@ -158,7 +174,9 @@ class NetworkDevice:
         return steering(self.net)
 
     def command(self, queue: int, data: bytes, room: int, counted: Counted) -> tuple[bytes, Effects]:
-        """A chain of the control queue: its readable bytes, and how many can be written."""
+        """A chain of the control or administration queue: its readable bytes, and how many can be written."""
+        if queue == self.admin_queue and self.queue_exists(queue):
+            return self.owner.execute(data, room)
         if not self.queue_exists(queue) or self.role(queue) != "control":
             return b"", self.virtio.fail(f"queue {queue}: a command on a queue that is not the control queue")
         if room < 1:

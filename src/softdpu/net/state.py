@@ -6,6 +6,7 @@ import msgspec
 
 from softdpu.pci.sriov import Sriov
 from softdpu.pci.state import PciState
+from softdpu.virtio.admin.state import AdminState
 from softdpu.virtio.state import VirtioState
 
 Layout: TypeAlias = Literal["modern", "transitional", "legacy"]
@@ -24,8 +25,8 @@ class FunctionConfig(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     speed: int = 25000  # Mb/s, or 0xffffffff for unknown
     link_up: bool = True
     mrg_rxbuf: bool = True  # whether VIRTIO_NET_F_MRG_RXBUF may be offered
-    sriov: Sriov | None = None  # of a physical function that can have VFs
-    virtual: bool = False  # a VF
+    sriov: Sriov | None = None  # of a physical function that can have VFs: it has an administration virtqueue too
+    virtual: bool = False  # a VF: its owner reaches its legacy registers by administration commands
     packed_vq: bool = False  # whether VIRTIO_F_RING_PACKED is offered without being among the features
 
 
@@ -85,3 +86,4 @@ class FunctionState(msgspec.Struct, omit_defaults=True, tag_field="export", tag=
     virtio: VirtioState
     net: NetState
     pci: PciState = msgspec.field(default_factory=PciState)
+    admin: AdminState = msgspec.field(default_factory=AdminState)

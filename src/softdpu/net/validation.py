@@ -9,7 +9,7 @@ import msgspec
 from softdpu.net.features import offered, pairs
 from softdpu.net.filters import TABLE
 from softdpu.net.mistakes import BadState, Mistake
-from softdpu.net.network import queue_count, shape
+from softdpu.net.network import queue_total, shape
 from softdpu.net.settings import check
 from softdpu.net.state import CoalescingState, FilterState, FunctionConfig, FunctionState, HashState
 from softdpu.pci.image import image
@@ -23,6 +23,7 @@ from softdpu.spec.pci import CONFIG_BYTES
 from softdpu.spec.pci_extended import PAGE_4K, SRIOV
 from softdpu.spec.virtio_net import GUEST_OFFLOADS, HASH_TYPES, MAC_BYTES, RSS_KEY_BYTES, RSS_TABLE, VLAN_BYTES
 from softdpu.virtio import negotiation
+from softdpu.virtio.admin.validation import admin_faults
 from softdpu.virtio.areas import ADDRESSES, area_fault, size_fault
 from softdpu.virtio.device import FAULT_LENGTH, FAULTS_KEPT
 from softdpu.virtio.state import QueueState, VirtioState
@@ -67,11 +68,12 @@ def _faults(state: FunctionState) -> Iterator[Fault]:
     yield from _net(state)
     yield from _filter(state.net.filter)
     yield from _pci(state.pci, state.config)
+    yield from admin_faults(state.admin, state.config.sriov.total if state.config.sriov else 0)
 
 
 def _virtio(virtio: VirtioState, config: FunctionConfig) -> Iterator[Fault]:
     other = {"modern": "legacy", "legacy": "modern"}.get(config.layout)
-    if virtio.mode is not None and virtio.mode == other:
+    if virtio.mode is not None and virtio.mode == other and not (other == "legacy" and config.virtual):
         yield "virtio.mode", f"is {virtio.mode}, which a {config.layout} function has no interface for"
     if not reachable(virtio.mode, virtio.status):
         yield "virtio.status", f"{virtio.status:#x} cannot be while the mode is {virtio.mode}"
@@ -102,8 +104,8 @@ def _negotiated(virtio: VirtioState, config: FunctionConfig) -> str | None:
 
 
 def _queues(virtio: VirtioState, config: FunctionConfig) -> Iterator[Fault]:
-    if len(virtio.queues) != queue_count(config):
-        yield "virtio.queues", f"has {len(virtio.queues)} entries, the function has {queue_count(config)} virtqueues"
+    if len(virtio.queues) != queue_total(config):
+        yield "virtio.queues", f"has {len(virtio.queues)} entries, the function has {queue_total(config)} virtqueues"
     for index, queue in enumerate(virtio.queues):
         name = f"virtio.queues[{index}]"
         if queue.size and (why := size_fault(queue.size, config.queue_size, _packed(virtio))):

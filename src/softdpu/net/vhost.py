@@ -35,7 +35,7 @@ _OF_THE_CONTROL_QUEUE = f.mask_of(
     f.NET_HASH_REPORT,  # the hash's types and key come by command
     *(bit for bit, feature in f.FEATURES.items() if f.NET_CTRL_VQ in feature.requires),
 )
-_OF_THE_VMM = (_OF_THE_CONTROL_QUEUE & ~_ASKED_OF_THE_BACK_END) | f.mask_of(f.ACCESS_PLATFORM, f.SR_IOV)
+_OF_THE_VMM = (_OF_THE_CONTROL_QUEUE & ~_ASKED_OF_THE_BACK_END) | f.mask_of(f.ACCESS_PLATFORM, f.SR_IOV, f.ADMIN_VQ)
 _FAULTS_KEPT = 8
 
 

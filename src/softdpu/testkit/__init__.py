@@ -15,6 +15,7 @@ Example, against any vfio-user virtio-net device that listens at ``path``::
 ``ModernDriver`` has the same calls. Nothing but the standard library is needed.
 """
 
+from softdpu.testkit.admin import AdminQueue, AdminReply
 from softdpu.testkit.client import Client, Message
 from softdpu.testkit.driver import Driver
 from softdpu.testkit.frames import BROADCAST, frame
@@ -23,6 +24,7 @@ from softdpu.testkit.link import Disconnected, ProtocolBroken, RequestFailed
 from softdpu.testkit.memory import GuestMemory
 from softdpu.testkit.modern import ModernDriver
 from softdpu.testkit.net import (
+    ADMIN_VQ,
     ALL_FEATURES,
     IN_ORDER,
     NOTIFICATION_DATA,
@@ -39,12 +41,15 @@ from softdpu.testkit.vhost import FrontEnd
 from softdpu.testkit.vhost_driver import VhostDriver
 
 __all__ = [
+    "ADMIN_VQ",
     "ALL_FEATURES",
     "BROADCAST",
     "IN_ORDER",
     "NOTIFICATION_DATA",
     "PACKED",
     "STATISTICS",
+    "AdminQueue",
+    "AdminReply",
     "Buffer",
     "Client",
     "DeviceBroke",

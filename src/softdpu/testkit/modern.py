@@ -100,6 +100,11 @@ class ModernDriver(Driver):
         if not self.status & FEATURES_OK:
             raise NegotiationFailed(f"the device does not take the features {features:#x}")
 
+    def queue_indices(self) -> list[int]:
+        """Queues that the driver sets up; the first administration virtqueue among them, where that is negotiated."""
+        admin = [self.get("admin_queue_index")] if self.has(f.ADMIN_VQ) else []
+        return [*super().queue_indices(), *admin]
+
     def setup_queue(self, index: int) -> Ring:
         """Make a ring, write its three addresses, enable it."""
         self.set("queue_select", index)

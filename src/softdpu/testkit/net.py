@@ -31,9 +31,10 @@ NET_FEATURES: Final = (
 )
 RING_FEATURES: Final = (f.ANY_LAYOUT, f.INDIRECT_DESC, f.EVENT_IDX, f.VERSION_1, f.RING_RESET)
 ALL_FEATURES: Final = f.mask_of(*NET_FEATURES, *RING_FEATURES)  # what a driver here takes unless told otherwise
-PACKED: Final = f.mask_of(f.RING_PACKED)  # to be added to what is wanted, as are the next two
+PACKED: Final = f.mask_of(f.RING_PACKED)  # to be added to what is wanted, as are the next three
 IN_ORDER: Final = f.mask_of(f.IN_ORDER)
 NOTIFICATION_DATA: Final = f.mask_of(f.NOTIFICATION_DATA)
+ADMIN_VQ: Final = f.mask_of(f.ADMIN_VQ)
 TICK: Final = 0.0005  # s between two looks when there are no interrupts
 
 
@@ -233,7 +234,10 @@ class NetDriver(abc.ABC):
 
     def control_raw(self, request: bytes, room: int = 1, timeout: float = 5.0) -> bytes:
         """Send any bytes on the control queue, with ``room`` bytes for the answer; what is in that room then."""
-        queue = self.control_queue
+        return self.exchange(self.control_queue, request, room, timeout)[0]
+
+    def exchange(self, queue: int, request: bytes, room: int, timeout: float = 5.0) -> tuple[bytes, int]:
+        """Send a command on any queue: what is in its room then, and how many bytes the device says it wrote."""
         ring = self.rings[queue]
         mark = self.memory.mark()
         place = self.memory.allocate(len(request) + room + 2)
@@ -244,9 +248,9 @@ class NetDriver(abc.ABC):
         ring.publish()
         self.kick(queue)
         self.await_used(queue, timeout)
-        ring.take()
+        taken = ring.take()
         self.memory.rewind(mark)
-        return self.memory.read(place + len(request), room)
+        return self.memory.read(place + len(request), room), taken[1] if taken else 0
 
     def use_pairs(self, pairs: int) -> bytes:
         """Tell the device how many pairs to use; the ack byte."""

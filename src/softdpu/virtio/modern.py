@@ -20,9 +20,11 @@ WORD = 0xFFFFFFFF
 class ModernBank:
     """``read_NAME`` and ``write_NAME`` for each register of ``spec.virtio_pci.COMMON``."""
 
-    def __init__(self, device: VirtioDevice, queues: int) -> None:
+    def __init__(self, device: VirtioDevice, queues: int, admin_queues: int = 0) -> None:
+        """``queues`` of the device type's own, then administration virtqueues."""
         self._device = device
         self._queues = queues
+        self._admin_queues = admin_queues
 
     # ---- features: a window of 32 bits, chosen by a select register of any value
 
@@ -160,10 +162,10 @@ class ModernBank:
         return self._device.reset_queue() if value == 1 else NOTHING
 
     def read_admin_queue_index(self) -> int:
-        return 0  # ADMIN_VQ is never offered
+        return self._queues if self._admin_queues else 0
 
     def read_admin_queue_num(self) -> int:
-        return 0
+        return self._admin_queues
 
     def _changeable(self) -> QueueState | None:
         """The selected queue, unless it is enabled: then its size and places are fixed."""

@@ -1,6 +1,7 @@
 //! A guest's mistake costs its own queue only.
 
 use super::*;
+use crate::counters::QUEUES;
 use crate::ring::testing::NEXT;
 
 /// Guests 0 and 1 exchange frames; nothing of what happens to guest 2 may change that.
@@ -103,7 +104,7 @@ fn orders_for_what_is_not_there_do_nothing() {
         rig.engine.obey(Order::StopQueue { function: 0, queue, done: done() });
         rig.engine.obey(Order::SetVector { function: 0, queue, vector: 0 });
     }
-    let setup = QueueSetup { queue: 65, ..a.transmit.setup.clone() };
+    let setup = QueueSetup { queue: QUEUES as u16, ..a.transmit.setup.clone() };
     rig.start(0, &setup);
     a.send(&frame(BROADCAST, mac(0), 60));
     rig.kick(&a);

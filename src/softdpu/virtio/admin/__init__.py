@@ -1,0 +1,1 @@
+"""The owner's side of device groups: administration commands, one handler each, pure."""
