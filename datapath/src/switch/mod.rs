@@ -1,6 +1,7 @@
 //! Which frame goes where, and why not: addresses learned, receivers' filters, flows. Pure: no rings, no descriptors, no
 //! clock.
 
+mod behind;
 mod filter;
 mod flow;
 mod frame;
@@ -9,6 +10,7 @@ mod loss;
 mod steering;
 mod toeplitz;
 
+pub use behind::Behind;
 pub use filter::Rules;
 pub use frame::{Frame, Station};
 #[cfg(test)]

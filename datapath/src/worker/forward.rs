@@ -14,7 +14,7 @@ use crate::memory::Source;
 use crate::offload::Offloads;
 use crate::port::Tap;
 use crate::ring::{BATCH, Batch, Breach, Chain, Fault, Transmit};
-use crate::switch::{Frame, Loss, Tally};
+use crate::switch::{Behind, Frame, Loss, Tally};
 use crate::worker::orders::FunctionId;
 
 /// The frames of one batch, by the place of their chains.
@@ -46,6 +46,7 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         memory,
         queues,
         tap,
+        behind,
         steering,
         pairs,
         link,
@@ -78,6 +79,7 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
             origin,
             counters,
             tap: tap.as_mut(),
+            behind,
             member: *member,
             limit: *frame_limit,
             uplink: *uplink,
@@ -108,7 +110,7 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
 
 /// Sends frames that the device made itself, in its guest's name.
 pub fn send_own(from: &mut Function, frames: &Frames<'_, '_>, fabric: &mut Fabric, scratch: &mut Scratch) {
-    let Function { id, counters, tap, link, fabric: member, frame_limit, uplink, flooding, .. } = from;
+    let Function { id, counters, tap, behind, link, fabric: member, frame_limit, uplink, flooding, .. } = from;
     if !*link {
         return;
     }
@@ -116,6 +118,7 @@ pub fn send_own(from: &mut Function, frames: &Frames<'_, '_>, fabric: &mut Fabri
         origin: Origin { port: *id, counters, queue: None },
         counters,
         tap: tap.as_mut(),
+        behind,
         member: *member,
         limit: *frame_limit,
         uplink: *uplink,
@@ -173,6 +176,7 @@ struct Sender<'a> {
     origin: Origin<'a>,
     counters: &'a FunctionCounters,
     tap: Option<&'a mut Tap>,
+    behind: &'a Behind,
     member: bool,
     limit: usize,
     uplink: u8,
@@ -235,6 +239,7 @@ impl Sender<'_> {
         match fabric.learning.find(to, fabric.now) {
             Some(id) if (id as usize) < FUNCTIONS => Way::Guest(id),
             Some(id) if id == uplink::port(self.uplink) => Way::Uplink,
+            _ if self.tap.is_some() && self.behind.knows(to, fabric.now) => Way::Representor,
             _ if fabric.flooding => Way::All,
             _ => Way::Outside,
         }

@@ -13,7 +13,7 @@ use crate::memory::Table;
 use crate::offload::Offloads;
 use crate::port::{LONGEST, Tap};
 use crate::ring::{Control, Fault, Receive, Ring, Transmit};
-use crate::switch::{Rules, Steering};
+use crate::switch::{Behind, Rules, Steering};
 
 pub struct Function {
     pub id: FunctionId,
@@ -25,6 +25,8 @@ pub struct Function {
     pub tap: Option<Tap>,
     /// Frames wait in the tap until the driver posts buffers.
     pub starved: bool,
+    /// Who is beyond the representor.
+    pub behind: Behind,
     pub rules: Rules,
     pub steering: Steering,
     /// How interrupts of a queue are held back: buffers and time.
@@ -77,6 +79,7 @@ impl Function {
             queues: Vec::new(),
             tap,
             starved: false,
+            behind: Behind::default(),
             rules: Rules::open(),
             steering: Steering::default(),
             coalescing: HashMap::new(),

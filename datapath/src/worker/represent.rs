@@ -10,7 +10,7 @@ use crate::memory::{Sink, Source, Table};
 use crate::offload::{Header, Offloads, Report};
 use crate::port::{Outcome, Tap};
 use crate::ring::{BATCH, Breach, Fault, Payload, Receive, Room, pour};
-use crate::switch::{Frame, Loss, Rules, Steering, Tally};
+use crate::switch::{Behind, Frame, Loss, Rules, Station, Steering, Tally};
 
 /// What is to be done about the tap next.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +53,21 @@ fn drain(to: &mut Function, loss: Loss, scratch: &mut Scratch) -> Next {
 
 /// One receive queue: the kernel copies each frame into the driver's buffers.
 fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
-    let Function { id, counters, lines, memory, queues, tap, rules, steering, frame_limit, offloads, dirty, .. } = to;
+    let Function {
+        id,
+        counters,
+        lines,
+        memory,
+        queues,
+        tap,
+        behind,
+        rules,
+        steering,
+        frame_limit,
+        offloads,
+        dirty,
+        ..
+    } = to;
     let (Some(tap), Some(Slot::Running(Queue::Receive(ring)))) = (tap, queues.first_mut()) else {
         return Ok(Next::Quiet);
     };
@@ -66,6 +80,8 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
         offloads: *offloads,
         limit: *frame_limit,
         tap,
+        behind,
+        now: scratch.clock.now.as_secs() as u32,
         rest: &mut scratch.frame,
         unfinished: &mut scratch.unfinished,
         tally: Tally::default(),
@@ -122,6 +138,8 @@ struct Reader<'a> {
     offloads: Offloads,
     limit: usize,
     tap: &'a mut Tap,
+    behind: &'a mut Behind,
+    now: u32,
     rest: &'a mut [u8],
     unfinished: &'a mut [u8],
     tally: Tally,
@@ -142,10 +160,11 @@ impl<'m> Reader<'m> {
         };
         arrived(self.counters, 1, len as u64);
         let rest = &self.rest[..len - placed];
-        let (header, report) = match self.admitted(room, ring.header(), header, len, rest) {
+        let (header, report, station) = match self.admitted(room, ring.header(), header, len, rest) {
             Ok(admitted) => admitted,
             Err(loss) => return Read::Lost(loss),
         };
+        self.behind.heard(station, self.now);
         let Some(header) = self.offloads.taken(header) else {
             return self.finish(ring, room, (header, report), len, placed);
         };
@@ -187,7 +206,7 @@ impl<'m> Reader<'m> {
         header: Header,
         len: usize,
         rest: &[u8],
-    ) -> Result<(Header, Report), Loss> {
+    ) -> Result<(Header, Report, Station), Loss> {
         let mut bytes = [0; 256];
         let looked_at = len.min(if header.plain() && !self.steering.hashes() { 64 } else { bytes.len() });
         let placed = beyond(room.pieces(1), skip).map(|sink| sink.source());
@@ -197,7 +216,7 @@ impl<'m> Reader<'m> {
         match self.rules.refusal(&frame) {
             _ if frame.longest() > self.limit => Err(Loss::TooLong),
             Some(loss) => Err(loss),
-            None => Ok((frame.header, self.steering.report(&frame))),
+            None => Ok((frame.header, self.steering.report(&frame), frame.stations().0)),
         }
     }
 }
@@ -228,6 +247,7 @@ fn offer(to: &mut Function, bytes: &[u8], header: Header, scratch: &mut Scratch)
     let mut frames = [None; BATCH];
     match arrival(Payload::new(&pieces, bytes.len(), 0), header) {
         Ok(frame) => {
+            to.behind.heard(frame.stations().0, scratch.clock.now.as_secs() as u32);
             frames[0] = Some(frame);
             deliver(to, &frames, 1, scratch);
         }

@@ -144,3 +144,25 @@ fn a_representor_whose_other_end_is_gone_does_not_keep_the_worker_busy() {
     rig.kick(&a);
     assert_eq!(rig.losses(0), [(Counter::DropRepresentorDown, 1)]);
 }
+
+#[test]
+fn what_goes_to_a_station_beyond_the_representor_is_not_flooded() {
+    let (mut rig, mut a) = wired(true);
+    let mut b = rig.port(1, true);
+    rig.engine.obey(Order::SetFilter { function: 1, filter: Filter { promiscuous: true, ..filter(1) } });
+    a.post(8);
+    b.post(8);
+    let there = frame(mac(9), mac(0), 60);
+    a.send(&there);
+    rig.kick(&a);
+    assert_eq!((a.emitted().len(), b.received().len()), (1, 1), "nobody knows yet where it is");
+    a.inject(&frame(mac(0), mac(9), 60));
+    rig.settle();
+    a.send(&there);
+    rig.kick(&a);
+    assert_eq!((a.emitted().len(), b.received().len()), (1, 0));
+    rig.now += std::time::Duration::from_secs(u64::from(crate::switch::AGEING) + 1);
+    a.send(&there);
+    rig.kick(&a);
+    assert_eq!((a.emitted().len(), b.received().len()), (1, 1));
+}
