@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from softdpu.lab import LabError
-from tools.bench import chart, guest, machine, one_thread, switching, table, tap, virtio_user
+from tools.bench import chart, guest, machine, one_thread, operator, switching, table, tap, virtio_user
 from tools.bench.pairs import Comparison
 from tools.bench.rows import ROWS
 from tools.bench.windows import ROOT
@@ -29,6 +29,7 @@ RUNS: dict[str, Callable[[], Iterator[Comparison]]] = {
     "latency": switching.latency,
     "tap": tap.rows,
     "guest": guest.rows,
+    "operator": operator.rows,
     "itself": switching.itself,
 }
 

@@ -16,6 +16,7 @@ class Row:
     better: Literal["more", "less"]
     must: float
     stretch: float
+    limit: float = 0.0  # of a row that has no peer: what stands in its place
 
     def comparison(self, variant: str, peer: tuple[float, ...], ours: tuple[float, ...]) -> Comparison:
         """The result of one variant of it."""
@@ -36,4 +37,11 @@ PING = Row("guest", "a stock guest under QEMU, ping against QEMU's virtio-net", 
 
 ITSELF = Row("itself", "64 B, testpmd against itself: the harness's own error", "Mpps", "more", 0.98, 1.0)
 
-ROWS = (SMALL, OVS, LARGE, COPY, VIRTIO_USER, CYCLES, LATENCY, TAP, GUEST)
+IDLE_MEMORY = Row("operator", "an idle device's memory, of 500, against the limit", "MB", "less", 1.0, 0.5, 1.0)
+IDLE_CORE = Row("operator", "500 idle devices, of a core, against the limit", "%", "less", 1.0, 0.5, 1.0)
+LIST = Row("operator", "virtnet list with 500 devices, against the limit", "s", "less", 1.0, 0.5, 0.5)
+VERSION = Row("operator", "virtnet -v, against the limit", "s", "less", 1.0, 0.5, 0.15)
+HOTPLUG_TIME = Row("operator", "hotplug until the guest has eth0, against the limit", "s", "less", 1.0, 0.5, 1.5)
+RESTART = Row("operator", "longest gap as the controller is killed, against the limit", "s", "less", 1.0, 0.5, 0.1)
+
+ROWS = (SMALL, OVS, LARGE, COPY, VIRTIO_USER, CYCLES, LATENCY, TAP, GUEST, IDLE_MEMORY)

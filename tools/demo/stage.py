@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +103,11 @@ class Stage:
 
     # ---- the controller
 
-    def start_controller(self) -> None:
+    def start_controller(self, program: Sequence[str] = ("virtio-net-controller",)) -> None:
         """In the foreground of a process of its own; returns when it answers."""
         log = (self.root / "controller.log").open("ab")
         self.controller = subprocess.Popen(
-            ["virtio-net-controller", "--netns", self.netns], env=self.environment, stdout=log, stderr=log
+            [*program, "--netns", self.netns], env=self.environment, stdout=log, stderr=log
         )
         log.close()
         deadline = time.monotonic() + 30
