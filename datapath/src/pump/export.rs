@@ -18,6 +18,8 @@ pub struct Made {
     pub effects: Vec<AnyEffect>,
     pub representor: Option<OwnedFd>,
     pub counters: FunctionCounters,
+    /// A file for what is to be known of its rings after this process.
+    pub records: Option<OwnedFd>,
 }
 
 /// Why an order is refused; the sentence is for the operator.

@@ -77,7 +77,7 @@ impl From<Errno> for Refusal {
 impl Function {
     /// Serves a new function from now on. The error is a sentence.
     pub fn create(made: Made, description: Description, listener: OwnedFd, world: &mut World) -> Result<Self, String> {
-        let Made { id, state, effects, representor, counters } = made;
+        let Made { id, state, effects, representor, counters, records: _ } = made;
         let outside = Outside::new(description)?;
         listen(&listener, id, world)?;
         let lines = Arc::new(Lines::new(outside.vectors, counters.clone()));

@@ -137,12 +137,13 @@ impl Pump {
             return Err((Errno::EXIST, format!("function {id} is there already")));
         }
         let listens = !matches!(&create.description, AnyDescription::BackEnd(back_end) if back_end.client);
-        let (listener, representor) = descriptors(fds, listens, create.representor).map_err(invalid)?;
+        let wanted = [listens, create.representor, create.records];
+        let [listener, representor, records] = descriptors(fds, wanted).map_err(invalid)?;
         self.counters.clear(id).map_err(|error| invalid(error.to_string()))?;
         let again = representor.as_ref().map(OwnedFd::try_clone).transpose();
         let again = again.map_err(|error| invalid(format!("the representor of function {id}: {error}")))?;
         let function = self
-            .export(create, listener, representor)
+            .export(create, listener, representor, records)
             .map_err(|why| invalid(format!("function {id} cannot be served: {why}")))?;
         self.functions.insert(id, function);
         self.representors.extend(again.map(|fd| (id, fd)));
@@ -154,6 +155,7 @@ impl Pump {
         create: Create,
         listener: Option<OwnedFd>,
         representor: Option<OwnedFd>,
+        records: Option<OwnedFd>,
     ) -> Result<Box<dyn Export>, String> {
         let counters = self.counters.function(create.function as u32);
         let made = Made {
@@ -162,6 +164,7 @@ impl Pump {
             effects: create.effects,
             representor,
             counters,
+            records,
         };
         Ok(match (create.description, listener) {
             (AnyDescription::Description(description), Some(listener)) => {
@@ -212,17 +215,12 @@ impl Pump {
     }
 }
 
-/// The listening socket and the representor, each where there is one.
-fn descriptors(
-    fds: Vec<OwnedFd>,
-    listens: bool,
-    representor: bool,
-) -> Result<(Option<OwnedFd>, Option<OwnedFd>), String> {
-    let (came, wanted) = (fds.len(), usize::from(listens) + usize::from(representor));
-    if came != wanted {
-        return Err(format!("{came} descriptors came where {wanted} belong"));
+/// The listening socket, the representor, and where the rings' records are kept: each where it is wanted.
+fn descriptors(fds: Vec<OwnedFd>, wanted: [bool; 3]) -> Result<[Option<OwnedFd>; 3], String> {
+    let (came, count) = (fds.len(), wanted.into_iter().filter(|wanted| *wanted).count());
+    if came != count {
+        return Err(format!("{came} descriptors came where {count} belong"));
     }
     let mut fds = fds.into_iter();
-    let listener = if listens { fds.next() } else { None };
-    Ok((listener, fds.next()))
+    Ok(wanted.map(|wanted| if wanted { fds.next() } else { None }))
 }

@@ -24,6 +24,11 @@ const ENABLE: u16 = 0;
 const DISABLE: u16 = 1;
 const AT_DESCRIPTOR: u16 = 2;
 const EVENT_FLAGS: u16 = 3;
+/// For the place that belongs to another wish: not zero, see `untouched`.
+const NOWHERE: u16 = 0x7fff;
+
+/// Where every ring begins: at its first descriptor, with the wrap counter 1 (§2.8.1).
+const BEGINNING: u16 = 1 << 15;
 
 /// Descriptors that share a cache line.
 const TO_A_LINE: usize = 4;
@@ -55,8 +60,8 @@ pub struct Packed {
     count: u16,
     advanced: u16,
     hint: usize,
-    /// What outlives this process, and where it says that the ring stands.
-    record: Option<(Record, u16)>,
+    /// What outlives this process: where it says that the ring stands, and how many words of the next batch are noted in it.
+    record: Option<(Record, u16, u16)>,
 }
 
 impl Place {
@@ -82,11 +87,6 @@ impl Place {
             return Place { index: self.index - n, ..self };
         }
         Place { index: self.index + (size - n), wrap: !self.wrap }
-    }
-
-    /// Whether these are the flags of a descriptor that was used in this round (§2.8.1).
-    fn used(self, flags: u16) -> bool {
-        flags & (AVAILABLE | USED) == if self.wrap { AVAILABLE | USED } else { 0 }
     }
 
     /// Whether these are the flags of a descriptor that the driver made available in this round (§2.8.1).
@@ -128,31 +128,43 @@ impl Packed {
         };
         ring.attach(table)?;
         if let Some(place) = &setup.record {
-            ring.go_on(Record::open(place, setup.queue)?)?;
+            ring.go_on(Record::open(place, setup.queue, ring.size)?)?;
         }
         Ok(ring)
     }
 
-    /// A process before this one ran the ring up to where the record says.
+    /// A process before this one ran the ring up to where the record says: unless the driver has begun anew since.
     fn go_on(&mut self, record: Record) -> Result<(), Fault> {
+        let told = self.used.position();
         let position = match record.stood() {
-            Stood::Nowhere => self.used.position(),
+            Stood::Nowhere => told,
+            _ if told == BEGINNING && self.untouched() => told,
             Stood::At(position) => position,
-            Stood::Either(old, new) => {
+            Stood::Either(old, new, noted) => {
                 let place = self.checked(old)?;
-                if place.used(self.flags(place)) { new } else { old }
+                if place.available(self.flags(place)) {
+                    record.write(noted, self.descriptors.cells(0, self.size.into()));
+                }
+                new
             }
         };
         let place = self.checked(position)?;
         (self.next, self.seen, self.used) = (place, place, place);
+        self.arm_at(place);
         record.begin(position);
-        self.record = Some((record, position));
+        self.record = Some((record, position, 0));
         Ok(())
+    }
+
+    /// Whether no device has run the ring since its driver made it. The descriptors alone cannot tell: after a chain across
+    /// the end they may look as in the first round. But where this device writes its wishes, it never leaves zeros.
+    fn untouched(&self) -> bool {
+        self.device.u32(0).load(Relaxed) == 0
     }
 
     /// Whoever asked where the ring stands starts it again, there or elsewhere.
     pub fn hand_back(&mut self) -> u16 {
-        self.record.take().iter().for_each(|(record, _)| record.forget());
+        self.record.take().iter().for_each(|(record, ..)| record.forget());
         self.position()
     }
 
@@ -217,6 +229,9 @@ impl Packed {
     /// Writes used descriptors, for chains in the order in which they were popped; the driver sees them after `flush`.
     #[inline]
     pub fn put<S>(&mut self, chains: &[Chain<S>]) {
+        if self.record.is_some() {
+            return self.note(chains);
+        }
         let descriptors: &[[AtomicU64; 2]] = self.descriptors.cells(0, self.size.into());
         let mut used = self.used;
         let mut slots = 0;
@@ -230,6 +245,21 @@ impl Packed {
             slots += chain.slots;
         }
         self.used = used;
+        self.account(chains.len() as u16, slots);
+    }
+
+    /// The same into the record, from where `flush` takes them.
+    fn note<S>(&mut self, chains: &[Chain<S>]) {
+        let Some((record, _, noted)) = &mut self.record else { return };
+        let mut slots = 0;
+        for chain in chains {
+            let word = used_word(chain, self.used.wrap);
+            record.note(*noted, self.used.index, word);
+            self.first.get_or_insert((self.used.index, word));
+            *noted += 1;
+            self.used = self.used.after(chain.slots, self.size);
+            slots += chain.slots;
+        }
         self.account(chains.len() as u16, slots);
     }
 
@@ -250,13 +280,13 @@ impl Packed {
     pub fn flush(&mut self) -> (u16, bool) {
         let Some((index, word)) = self.first.take() else { return (0, false) };
         let descriptors: &[[AtomicU64; 2]] = self.descriptors.cells(0, self.size.into());
-        if let Some((record, stands)) = &self.record {
-            record.intend(*stands, self.used.position());
-        }
-        descriptors[usize::from(index)][1].store(word, Release);
-        if let Some((record, stands)) = &mut self.record {
-            *stands = self.used.position();
-            record.settle(*stands);
+        match &mut self.record {
+            Some((record, stands, noted)) => {
+                let new = self.used.position();
+                record.show(*stands, new, *noted, descriptors);
+                (*stands, *noted) = (new, 0);
+            }
+            None => descriptors[usize::from(index)][1].store(word, Release),
         }
         // The descriptor must be visible before the driver's wish is read, else both sides could wait for each other.
         fence(SeqCst);
@@ -410,7 +440,7 @@ impl Packed {
         if self.event_index {
             self.wish(place.position(), AT_DESCRIPTOR)
         } else {
-            self.wish(0, ENABLE)
+            self.wish(NOWHERE, ENABLE)
         }
         fence(SeqCst);
     }

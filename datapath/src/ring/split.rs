@@ -66,7 +66,7 @@ impl Split {
         };
         ring.attach(table)?;
         if let Some(place) = &setup.record {
-            ring.go_on(Record::open(place, setup.queue)?);
+            ring.go_on(Record::open(place, setup.queue, 0)?);
         }
         Ok(ring)
     }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::kept::Kept;
 use super::session::{Offer, Port, Session};
 use crate::control::messages::Update;
 use crate::control::messages::{Agreement, Answer, AnyEffect, Attached, BackEnd, EventKind, FromDatapath, Negotiated};
@@ -35,8 +36,9 @@ pub struct Function {
 impl Function {
     /// Serves a new function from now on. The error is a sentence.
     pub fn create(made: Made, back_end: BackEnd, listener: Option<OwnedFd>, world: &mut World) -> Result<Self, String> {
-        let Made { id, state, effects, representor, counters } = made;
+        let Made { id, state, effects, representor, counters, records } = made;
         let offer = Offer::new(back_end)?;
+        let kept = records.map(|file| Kept::new(&file, offer.rings, offer.size)).transpose()?;
         if let Some(listener) = &listener {
             listen(listener, id, world)?;
         }
@@ -44,7 +46,7 @@ impl Function {
         let lines = Arc::new(Lines::new(offer.rings as u16, counters.clone()));
         world.guard.watch(lines.mark());
         lines.set_interrupts(true, true);
-        let port = Port { id, offer, lines: lines.clone(), counters: counters.clone(), frame_limit: LONGEST };
+        let port = Port { id, offer, lines: lines.clone(), counters: counters.clone(), frame_limit: LONGEST, kept };
         let mut function = Self {
             port,
             session: None,

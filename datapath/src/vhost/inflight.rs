@@ -13,11 +13,11 @@ use super::wire::whole;
 use crate::memory::{Protection, Region, Table};
 use crate::ring::record::{BYTES, Place};
 
-/// What the protocol has for each descriptor of a split and of a packed ring; not used here, where nothing is in flight
-/// between two batches.
+/// What the protocol has for each descriptor of a split and of a packed ring; of a split one not used here, where nothing is
+/// in flight between two batches.
 const SPLIT_HEAD: usize = 16;
 const SPLIT: usize = 16;
-const PACKED: usize = 32;
+pub const PACKED: usize = 32;
 const ALIGN: usize = 64;
 /// Bytes of the message.
 const FIELDS: usize = 20;

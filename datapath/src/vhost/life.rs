@@ -134,11 +134,11 @@ impl Function {
 
     /// The front end has gone: nothing of it is touched any more, and the controller is told.
     pub(super) fn depart(&mut self, world: &mut World) {
-        let spoken = self.session.as_ref().is_some_and(|session| session.spoken);
+        let known = self.session.as_ref().is_some_and(|session| session.spoken || self.listener.is_none());
         if self.hang_up(world) {
             log::info!("function {}: the front end has gone", self.port.id);
         }
-        if spoken {
+        if known {
             self.tell(EventKind::Disconnected, 0, String::new(), world);
         }
     }

@@ -11,6 +11,7 @@ mod device_state;
 mod dispatch;
 mod function;
 mod inflight;
+mod kept;
 mod life;
 mod log;
 mod memory;

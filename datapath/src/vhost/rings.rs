@@ -8,11 +8,13 @@ use std::sync::mpsc::sync_channel;
 
 use vhost::vhost_user::message::{VhostUserVringAddr, VhostUserVringState};
 
+use super::kept::Start;
 use super::session::{Done, Port, Session, Verdict, feature};
 use super::wire::{INDEX_MASK, NO_FD, number, whole};
 use crate::interrupt::Irq;
 use crate::pump::descriptors::prepare_eventfd;
 use crate::pump::world::World;
+use crate::ring::record::Place;
 use crate::worker::kick::Kick;
 use crate::worker::orders::{Order, QueueSetup, Role};
 
@@ -34,6 +36,8 @@ pub struct Ring {
     /// As what guest address the device's part of it is logged, if it is.
     pub log: Option<u64>,
     pub base: u16,
+    /// What the front end last said of that, or was told.
+    told: u16,
     /// The front end has said how it kicks.
     pub started: bool,
     /// What SET_VRING_ENABLE said last, if anything.
@@ -67,7 +71,8 @@ impl Session {
     pub fn set_vring_base(&mut self, body: &[u8]) -> Verdict {
         let VhostUserVringState { index, num: base } = whole(body)?;
         // Of a packed ring the upper half is where its used descriptors go on: where the available ones do.
-        self.idle(index)?.base = base as u16;
+        let ring = self.idle(index)?;
+        (ring.base, ring.told) = (base as u16, base as u16);
         Ok(Done::Quietly)
     }
 
@@ -88,7 +93,7 @@ impl Session {
         self.halt(port, index, world);
         let packed = self.has(feature::RING_PACKED);
         let ring = self.ring(index)?;
-        ring.started = false;
+        (ring.started, ring.told) = (false, ring.base);
         let base = u32::from(ring.base);
         let base = if packed { base | base << 16 } else { base };
         let queue = index as u16;
@@ -143,7 +148,7 @@ impl Session {
             let (function, queue, kick) = (port.id, index as u16, Kick::Elsewhere);
             world.settle(|done| Order::SetKick { function, queue, kick, done });
             let ring = &mut self.rings[index as usize];
-            *ring = Ring { base: ring.base, error: ring.error.take(), ..Ring::default() };
+            *ring = Ring { base: ring.base, told: ring.base, error: ring.error.take(), ..Ring::default() };
         }
         port.lines.reset();
         self.review(port, world);
@@ -175,7 +180,7 @@ impl Session {
         })?;
         if ring.running != Some(areas) {
             let position = if ring.running.is_some() { self.take(port, index, world) } else { None };
-            let setup = self.setup(index, areas, position);
+            let setup = self.setup(port, index, areas, position);
             let ring = &mut self.rings[index as usize];
             (ring.base, ring.running) = (setup.position, Some(areas));
             self.share_log(port, world);
@@ -192,8 +197,9 @@ impl Session {
         Ok([descriptor?, driver?, device?])
     }
 
-    fn setup(&self, index: u32, [descriptor, driver, device]: Areas, position: Option<u16>) -> QueueSetup {
+    fn setup(&self, port: &Port, index: u32, areas: Areas, position: Option<u16>) -> QueueSetup {
         let ring = &self.rings[index as usize];
+        let [descriptor, driver, device] = areas;
         let mergeable = self.has(feature::MRG_RXBUF);
         QueueSetup {
             queue: index as u16,
@@ -210,8 +216,22 @@ impl Session {
             packed: self.has(feature::RING_PACKED),
             in_order: self.has(feature::IN_ORDER),
             position: position.unwrap_or(ring.base),
-            record: self.inflight.as_ref().and_then(|inflight| inflight.place(index)),
+            record: self.record(port, index, areas),
         }
+    }
+
+    /// What outlives this process of a ring that starts: the front end's word of it, else the controller's.
+    fn record(&self, port: &Port, index: u32, areas: Areas) -> Option<Place> {
+        if let Some(inflight) = &self.inflight {
+            return inflight.place(index);
+        }
+        let kept = port.kept.as_ref()?;
+        if !self.has(feature::RING_PACKED) {
+            kept.forget(index);
+            return None; // its own index tells
+        }
+        let ring = &self.rings[index as usize];
+        kept.place(index, &Start { position: ring.told, size: ring.size, areas })
     }
 
     /// Stops a ring that the worker runs, and remembers where it stands.

@@ -7,6 +7,7 @@ use std::sync::mpsc::sync_channel;
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 
 use super::inflight::Inflight;
+use super::kept::Kept;
 use super::memory::Memory;
 use super::rings::Ring;
 use super::wire::{Header, number};
@@ -60,6 +61,8 @@ pub struct Port {
     pub counters: FunctionCounters,
     /// Octets of the longest frame, as the operator has it.
     pub frame_limit: usize,
+    /// Where packed rings stand, for the next process.
+    pub kept: Option<Kept>,
 }
 
 /// One front end.

@@ -114,7 +114,8 @@ class Done(Message, frozen=True):
 class Create(Message, frozen=True):
     """Serve a new function. Descriptors: its listening socket, then its representor (a tap) if ``representor``.
 
-    A vhost-user function in client mode has no listening socket: see ``Connect``.
+    A vhost-user function in client mode has no listening socket: see ``Connect``. The last descriptor, if ``records``,
+    is a file in which such a function keeps where its packed rings stand, for a datapath that comes after this one.
     """
 
     ticket: int
@@ -123,6 +124,7 @@ class Create(Message, frozen=True):
     representor: bool
     state: bytes
     effects: tuple[AnyEffect, ...]
+    records: bool = False
 
 
 class Update(Message, frozen=True):

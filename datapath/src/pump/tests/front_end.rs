@@ -35,7 +35,7 @@ impl Served {
         let thread = std::thread::spawn(move || {
             let (mut pump, _) = pump();
             let counters = pump.counters.function(0);
-            let made = Made { id: 0, state: Vec::new(), effects: vec![], representor: None, counters };
+            let made = Made { id: 0, state: Vec::new(), effects: vec![], representor: None, counters, records: None };
             let function = crate::vhost::Function::create(made, back_end(), None, &mut pump.world).unwrap();
             pump.functions.insert(0, Box::new(function));
             pump.guarded(0, |function, world| function.connect(ours.into(), world).unwrap());

@@ -2,4 +2,5 @@
 
 mod in_order;
 mod packed;
+mod record;
 mod split;
