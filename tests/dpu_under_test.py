@@ -226,6 +226,8 @@ class Dpu:
         size: int = 256,
         vectors: int | None = None,
         features: int = 0,
+        export: str | None = None,
+        connect: str | None = None,
     ) -> Plugged:
         """Plug a device with a MAC of its own; ``vectors`` 0: INTx only. By the API that ``virtnet hotplug`` uses."""
         mac = bytes.fromhex("0cc47a0000") + bytes([next(self._macs) & 0xFF])
@@ -238,6 +240,8 @@ class Dpu:
             "legacy": legacy,
             "num_msix": vectors,
             "features": hex(features),
+            "export": export,
+            "connect": connect,
         }
         reply = self._api().post("/v1/hotplug", request)
         path = self.root / "run/virtnet" / f"{reply['vuid']}.sock"
@@ -250,6 +254,11 @@ class Dpu:
     def modify(self, device: Plugged, **changes: object) -> None:
         """Change properties of a device, as ``virtnet modify … device`` does: mac, mtu, link, speed."""
         self._api().post("/v1/modify/device", {"vuid": device.vuid, **changes})
+
+    def qemu_arguments(self) -> list[str]:
+        """What ``softdpu qemu-args`` says."""
+        found: list[str] = self._api().get("/v1/qemu-arguments")["arguments"]
+        return found
 
     def query(self, device: Plugged) -> dict[str, Any]:
         """What ``virtnet query`` says of a device."""

@@ -59,11 +59,13 @@ def root_ports(count: int) -> list[str]:
 
 
 @asynccontextmanager
-async def machine(path: Path, arguments: Sequence[str] = Q35, *, running: bool = True) -> AsyncIterator[Machine]:
+async def machine(
+    path: Path, arguments: Sequence[str] = Q35, *, running: bool = True, qemu: str = "11.1"
+) -> AsyncIterator[Machine]:
     """A QEMU that serves QMP on ``path``; the guest has a firmware and nothing to boot."""
     words = ["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", *arguments]
     words += ["-qmp", f"unix:{path},server=on,wait=off", *([] if running else ["-S"])]
-    prefix = Lab().prefix
+    prefix = Lab().qemu(qemu)
     await asyncio.to_thread(path.unlink, missing_ok=True)
     started = Machine(subprocess.Popen(prefix.qemu(*words), env=prefix.environment()), path)  # noqa: ASYNC220
     try:

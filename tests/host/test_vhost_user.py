@@ -1,5 +1,7 @@
 """QEMU's own function over a vhost-user back end, plugged and unplugged by QMP; the back end is DPDK's."""
 
+import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,6 +46,8 @@ async def test_a_function_comes_with_its_settings_and_goes_without_a_trace(qemu:
                 guest.wait_for(f"[ $({LEGACY}) = 1 ] && cat /sys/class/net/eth0/mtu")
                 shown = guest.run("cd /sys/class/net/eth0; cat address mtu").output
                 assert shown.split() == ["0c:c4:7a:ff:22:93", "1400"]
+                rings = guest.run("ethtool -g eth0").output
+                assert set(re.findall(r"[RT]X:\s+(\d+)", rings)) == {"1024"}
                 assert placement.bdf == "01:00.0"
                 await host.set_link("d1", up=False)
                 guest.wait_for("ip link set eth0 up; ip link show eth0 | grep -q NO-CARRIER")
@@ -51,6 +55,17 @@ async def test_a_function_comes_with_its_settings_and_goes_without_a_trace(qemu:
                 assert await host.devices() == ()
                 assert not [c for c in guest.qmp("query-chardev") if c["label"].startswith("d1")]
         assert guest.run("ls /sys/class/net").output.split() == ["lo"]
+
+
+@pytest.mark.parametrize("qemu", ["7.2", "11.1"])
+async def test_rings_have_the_sizes_of_the_table_and_no_others(qmp: Path, back_end: Path, qemu: str) -> None:
+    taken = []
+    for size in (64, 128, 255, 256, 300, 512, 1024, 2048):
+        async with machine(qmp, [*Q35, *root_ports(1)], qemu=qemu), attached(qmp) as host:
+            with contextlib.suppress(HostRefused):
+                await host.plug_back_end(back_end, "d1", msgspec.structs.replace(CONFIG, queue_size=size))
+                taken.append(size)
+    assert tuple(taken) == vhost_user.RING_SIZES
 
 
 async def test_a_refused_device_leaves_no_connection_behind(qmp: Path, back_end: Path) -> None:

@@ -73,7 +73,7 @@ def test_changes_reach_port_and_configuration() -> None:
 
 def test_mac_and_mtu_do_not_change_under_a_driver() -> None:
     subject = function()
-    subject.negotiated(agreement(1 << f.VERSION_1))
+    subject.negotiated(agreement(1 << f.VERSION_1, rings=(RING, RING)))
     with pytest.raises(DriverBound):
         subject.set_mac(MAC)
     with pytest.raises(DriverBound):

@@ -321,8 +321,8 @@ pub struct Done {
 
 /// Serve a new function. Descriptors: its listening socket, then its representor (a tap) if `representor`.
 ///
-/// A vhost-user function in client mode has no listening socket: see `Connect`. The last descriptor, if `records`, is
-/// a file in which such a function keeps where its packed rings stand, for a datapath that comes after this one.
+/// A vhost-user function in client mode has no listening socket: see `Connect`. The last descriptor, if `records`,
+/// is a file in which such a function keeps where its packed rings stand, for a datapath that comes after this one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
     pub ticket: u64,

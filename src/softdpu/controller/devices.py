@@ -52,6 +52,7 @@ class Record(msgspec.Struct, frozen=True):
     function: AnyState
     export_reason: str = ""  # why it is exported as it is
     peer: str = ""  # who is connected: the program's name and process id, as far as they are known
+    connects_to: str = ""  # where its VMM listens; empty: the DPU does
 
 
 class Device:
@@ -65,6 +66,8 @@ class Device:
         self.ifindex = 0
         self.tap: int | None = None  # the representor's descriptor, ours to close
         self.seen = asyncio.Event()  # the host's operating system has enabled the function
+        self.alone = asyncio.Event()  # no connection was made for it, or the last one has ended
+        self.alone.set()
         self._sent = b""
 
     @classmethod
@@ -75,6 +78,8 @@ class Device:
             raise ValueError(f"{record.vuid!r} is no VUID")
         device = cls(number, record, restored(record.function))
         device.connected = connected
+        if connected:
+            device.alone.clear()
         device._sent = state
         return device
 
@@ -103,6 +108,7 @@ class Device:
     def orphaned(self) -> None:
         """The datapath has gone, and every VMM's connection with it."""
         self.connected = False
+        self.alone.set()
         self.identity(peer="")
         self.seen.clear()
         self.function.disconnected()
@@ -169,11 +175,13 @@ class Device:
         match event.kind:
             case "connected":
                 self.connected = True
+                self.alone.clear()
                 self.identity(peer=peers.named(event.cause))
                 log.info("%s: a VMM connected: %s", self.name, self.peer or "a process that cannot be seen from here")
                 return Effects()
             case "disconnected":
                 self.connected = False
+                self.alone.set()
                 self.identity(peer="")
                 self.seen.clear()
                 log.info("%s: the VMM has gone (%s)", self.name, event.cause or "it closed the socket")

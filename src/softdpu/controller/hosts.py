@@ -6,12 +6,14 @@ import logging
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from softdpu.controller import durable, identity
+from softdpu.controller.connectors import Connectors
 from softdpu.controller.devices import Device, Place
 from softdpu.controller.errors import OperatorError
 from softdpu.controller.lifecycle import Lifecycle
@@ -19,7 +21,7 @@ from softdpu.controller.peers import is_qemu
 from softdpu.controller.requests import HostAttach
 from softdpu.controller.root import Root
 from softdpu.host.errors import HostError
-from softdpu.host.interface import Abilities, Back, Gone, HostEvent, MigrationCancelled, Removed
+from softdpu.host.interface import Abilities, Back, Gone, HostEvent, MigrationCancelled, Placement, Removed
 from softdpu.host.qemu import QemuHost
 from softdpu.pci.windows import NoIoWindow
 
@@ -29,10 +31,13 @@ log = logging.getLogger("softdpu.hosts")
 class Hosts:
     """Attached hosts by name; remembered in a file, so that a controller that starts anew finds them."""
 
-    def __init__(self, root: Root, life: Lifecycle) -> None:
+    def __init__(self, root: Root, life: Lifecycle, connectors: Connectors) -> None:
+        self._root = root
         self._file = root.hosts
         self._life = life
+        self._connectors = connectors
         self._hosts: dict[str, QemuHost] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- coming and going
 
@@ -59,6 +64,7 @@ class Hosts:
         await self._keep(host)
         try:
             self._found(name, await host.devices())
+            await self._show_links(name)
             self._remember()
         except (OperatorError, HostError):
             await self._hosts.pop(name).close()
@@ -105,6 +111,9 @@ class Hosts:
                 log.info("host %s: QEMU is there", name)
                 self._unplaced(name, keep=devices)
                 self._found(name, devices)
+                task = asyncio.get_running_loop().create_task(self._show_links(name))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     def _unplaced(self, name: str, *, keep: Collection[str] = (), only: str | None = None) -> None:
         """Devices that the host does not have any more: all that were in it, without ``keep``, or the one named."""
@@ -135,6 +144,8 @@ class Hosts:
 
     async def close(self) -> None:
         """Leave all hosts, and keep them remembered."""
+        for task in self._tasks:
+            task.cancel()
         for host in self._hosts.values():
             await host.close()
 
@@ -185,13 +196,13 @@ class Hosts:
             raise OperatorError(refusals[0].errno, str(refusals[0])) from refusals[0]
         return None
 
-    async def plug(self, name: str, device: Device, socket: Path) -> Place:
-        """Plug a device into a host. Raises OperatorError."""
-        config, host = device.function.state.config, self._hosts[name]
+    async def plug(self, name: str, device: Device, *, bus: str | None = None) -> Place:
+        """Plug a device into a host, on that bus if it can be had. Raises OperatorError."""
+        config, host, socket = device.function.state.config, self._hosts[name], self._root.export(device.name)
         device_id = f"{device.record.vuid}-{secrets.token_hex(3)}"
         with as_operator_error():
             if device.export == "vhost-user":
-                placement = await host.plug_back_end(socket, device_id, config)
+                placement = await self._plug_back_end(host, device, device_id, bus)
             else:
                 placement = await host.plug(
                     socket, device_id, transitional=config.layout != "modern", vectors=config.vectors
@@ -199,6 +210,13 @@ class Hosts:
         if placement.caution:
             log.info("%s: %s", device.name, placement.caution)
         return Place(host=name, device_id=device_id, bus=placement.bus)
+
+    async def _plug_back_end(self, host: QemuHost, device: Device, device_id: str, bus: str | None) -> Placement:
+        config, to = device.function.state.config, device.record.connects_to
+        if not to:
+            return await host.plug_back_end(self._root.export(device.name), device_id, config, bus=bus)
+        reach = partial(self._connectors.reach, device)
+        return await host.plug_back_end(Path(to), device_id, config, reach, bus=bus)
 
     async def abilities(self, name: str) -> Abilities:
         """What a host can do with a function. Raises OperatorError."""
@@ -241,6 +259,13 @@ class Hosts:
             log.warning("%s: its guest does not see the link: host %s is not attached", device.name, place.host)
         except HostError as error:
             log.warning("%s: its guest does not see the link: %s", device.name, error)
+
+    async def _show_links(self, name: str) -> None:
+        """A link that is down, and those of functions that are connected: nobody could say so while QEMU was away."""
+        for device in list(self._life.devices.values()):
+            place, up = device.record.place, device.function.state.config.link_up
+            if place is not None and place.host == name and (device.connected or not up):
+                await self.show_link(device)
 
     async def listing(self) -> list[dict[str, Any]]:
         """Every host."""

@@ -5,9 +5,10 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -44,6 +45,7 @@ class Blueprint(msgspec.Struct, frozen=True):
     config: FunctionConfig
     export: Export = "vfio-user"
     export_reason: str = ""
+    connects_to: str = ""  # where its VMM listens; empty: the DPU does
 
     @property
     def representor(self) -> str:
@@ -113,20 +115,18 @@ class Lifecycle:
             raise OperatorError(errno.ENOSPC, f"all {FUNCTIONS} functions of the DPU are in use: unplug one first.")
         self._refuse_twins(plan)
         device = self._draft(plan)
-        path = self.root.export(plan.vuid)
-        with ExitStack() as handed_over, ExitStack() as undo:
+        with ExitStack() as undo:
             tap = await self._representor(plan.representor, plan.config.mtu)
             device.tap, device.ifindex = tap.fd, tap.ifindex
             undo.callback(device.let_go)
-            listener = handed_over.enter_context(listen(path))
-            undo.callback(path.unlink, missing_ok=True)
+            undo.callback(self._unlink_all, device)
             self.devices[device.number] = device
             undo.callback(self.devices.pop, device.number)
-            await self._hand_over(device, [listener.fileno(), tap.fd])
+            await self._hand_over(device)
             undo.pop_all()
         if not plan.config.link_up:
             await self.follow_link(device)
-        log.info("%s: created, served at %s, representor %s", device.name, path, device.record.representor)
+        log.info("%s: created, %s, representor %s", device.name, self.where(device), device.record.representor)
         return device
 
     async def give_back(self, device: Device) -> None:
@@ -135,8 +135,7 @@ class Lifecycle:
         if device.tap is None:
             tap = await self._representor(device.record.representor, device.function.state.config.mtu)
             device.tap, device.ifindex = tap.fd, tap.ifindex
-        with listen(self.root.export(device.name)) as listener:
-            await self._hand_over(device, [listener.fileno(), device.tap])
+        await self._hand_over(device)
         await self.follow_link(device)
         log.info("%s: given to the new datapath", device.name)
 
@@ -165,7 +164,9 @@ class Lifecycle:
     def _draft(self, plan: Blueprint) -> Device:
         try:
             function: AnyFunction = (
-                VhostFunction.create(plan.config) if plan.export == "vhost-user" else Function.create(plan.config)
+                VhostFunction.create(plan.config, bool(plan.connects_to))
+                if plan.export == "vhost-user"
+                else Function.create(plan.config)
             )
         except ValueError as error:
             reason = str(error).rstrip(".")
@@ -185,11 +186,12 @@ class Lifecycle:
             place=None,
             function=function.state,
             export_reason=plan.export_reason,
+            connects_to=plan.connects_to,
         )
         return Device(identity.lowest_free(self.devices), record, function)
 
-    async def _hand_over(self, device: Device, descriptors: list[int]) -> None:
-        link = self.datapath
+    async def _hand_over(self, device: Device) -> None:
+        link, records = self.datapath, device.export == "vhost-user"
         create = Create(
             ticket=link.ticket(),
             function=device.number,
@@ -197,9 +199,17 @@ class Lifecycle:
             representor=True,
             state=device.sent_state(),
             effects=(*device.function.start_effects().items, SetUplink(device.record.port)),
+            records=records,
         )
         try:
-            await link.ask(create, descriptors)
+            with ExitStack() as closed_here:
+                descriptors = [device.tap] if device.tap is not None else []
+                if not device.record.connects_to:
+                    listener = closed_here.enter_context(listen(self.root.export(device.name)))
+                    descriptors.insert(0, listener.fileno())
+                if records:
+                    descriptors.append(closed_here.enter_context(kept_rings(self.root.rings(device.name))).fileno())
+                await link.ask(create, descriptors)
         except DatapathError as error:
             reason = str(error).rstrip(".")
             raise OperatorError(error.errno, f"the datapath does not take {device.name}: {reason}.") from error
@@ -235,17 +245,28 @@ class Lifecycle:
         except DatapathError as error:
             log.warning("%s: %s", device.name, error)
         self.devices.pop(device.number, None)
-        self._unlink(self.root.export(device.record.vuid))
+        self._unlink_all(device)
         await self._quietly(representors.delete(device.record.representor, self.netns))
         log.info("%s: gone", device.name)
 
-    def sweep(self) -> None:
-        """Remove the sockets of devices that are not there: a controller died before it could."""
-        served = {self.root.export(device.name) for device in self.devices.values()}
-        for path in self.root.run.glob("*VNETS*.sock"):
-            if path not in served:
-                log.info("%s belongs to no device: removed", path)
-                self._unlink(path)
+    def sweep(self, kinds: Sequence[str] = ("sock", "rings")) -> None:
+        """Remove the files of devices that are not there: a controller died before it could."""
+        there = {device.name for device in self.devices.values()}
+        for kind in kinds:
+            for path in self.root.run.glob(f"*VNETS*.{kind}"):
+                if path.stem not in there:
+                    log.info("%s belongs to no device: removed", path)
+                    self._unlink(path)
+
+    def where(self, device: Device) -> str:
+        """Which end of its connection is where."""
+        to = device.record.connects_to
+        return f"connects to {to}" if to else f"served at {self.root.export(device.name)}"
+
+    def _unlink_all(self, device: Device) -> None:
+        if not device.record.connects_to:
+            self._unlink(self.root.export(device.name))  # else it is the VMM's
+        self._unlink(self.root.rings(device.name))
 
     @staticmethod
     def _unlink(path: Path) -> None:
@@ -285,6 +306,18 @@ class Lifecycle:
             await change
         except FabricError as error:
             log.warning("%s", error)
+
+
+def kept_rings(path: Path) -> BinaryIO:
+    """The file that outlives the datapath; one that is there already holds what the former one left."""
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+b")
+    except OSError as error:
+        raise OperatorError(
+            error.errno or errno.EIO,
+            f"the file {path} cannot be made ({error.strerror or error}): free space there, or make the place "
+            "writable, then try again.",
+        ) from error
 
 
 def listen(path: Path) -> socket.socket:

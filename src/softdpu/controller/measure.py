@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from softdpu.controller import report
 from softdpu.controller.devices import Device
@@ -17,7 +18,9 @@ def qemu_arguments(device: Device, root: Root) -> list[str]:
     """QEMU's options that plug a function in by hand."""
     path = root.export(device.record.vuid)
     if device.export == "vhost-user":
-        return vhost_user.command_line(device.record.vuid, path, device.function.state.config)
+        to = device.record.connects_to
+        config = device.function.state.config
+        return vhost_user.command_line(device.record.vuid, Path(to) if to else path, config, listens=bool(to))
     socket = {"type": "unix", "path": str(path)}
     return ["-device", json.dumps({"driver": "vfio-user-pci", "socket": socket, "id": device.record.vuid})]
 

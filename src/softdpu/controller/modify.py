@@ -9,8 +9,10 @@ from softdpu.controller import errors
 from softdpu.controller.devices import AnyFunction, Device, copied
 from softdpu.controller.hosts import Hosts
 from softdpu.controller.lifecycle import Lifecycle
+from softdpu.controller.replug import out_of_their_hosts
 from softdpu.controller.requests import ModifyDevice, parse_mac
 from softdpu.net.mistakes import DriverBound, Mistake
+from softdpu.net.vhost import VhostFunction
 from softdpu.virtio.outcome import NOTHING, Effects
 
 VF_ONLY = {"msix_num": "MSI-X vectors", "num_qps": "queue pairs"}
@@ -45,7 +47,8 @@ async def carry_out(
             for device in devices:
                 if (before := await life.widen(device, request.mtu)) is not None:
                     widened.append((device, before))
-        changed = commit(devices, request, keep)
+        async with out_of_their_hosts(hosts, [d for d in devices if shown_by_its_vmm(d, request)]):
+            changed = commit(devices, request, keep)
     except BaseException:
         for device, before in widened:
             await life.set_representor_mtu(device, before)
@@ -53,6 +56,12 @@ async def carry_out(
     for device, effects in zip(devices, changed, strict=True):
         await life.update(device, effects)
         await _follow(life, hosts, device, request)
+
+
+def shown_by_its_vmm(device: Device, request: ModifyDevice) -> bool:
+    """Whether something changes that QEMU fixed when it got the device, so that it must get it anew."""
+    plugged = device.export == "vhost-user" and device.record.place is not None
+    return plugged and not OF_THE_VMM.isdisjoint(request.changes)
 
 
 async def _follow(life: Lifecycle, hosts: Hosts, device: Device, request: ModifyDevice) -> None:
@@ -106,14 +115,29 @@ def check(device: Device, name: str) -> None:
             f"{VF_ONLY[name]} of {device.name} cannot change: it is a {device.record.kind}, and only VFs share a pool. "
             "Set VIRTIO_NET_EMULATION_NUM_MSIX with mlxconfig, or hotplug with another -n.",
         )
-    if name in OF_THE_VMM and device.export == "vhost-user" and device.connected:
-        raise errors.OperatorError(
-            errno.EBUSY,
-            f"the {name} of {device.name} is its VMM's to show, as long as it is plugged in (export: vhost-user): "
-            "unplug it and hotplug it anew, or export it over vfio-user.",
-        )
+    if name in OF_THE_VMM and isinstance(device.function, VhostFunction) and device.connected:
+        _check_vmm(device, device.function, name)
     if name in NOT_YET:
         raise errors.NotSupported(f"changing {name} of {device.name}", NOT_YET[name])
+
+
+def _check_vmm(device: Device, function: VhostFunction, name: str) -> None:
+    """Whether QEMU can be given another function for this device: nobody may be using the one that it has."""
+    if device.record.place is None:
+        raise errors.OperatorError(
+            errno.EBUSY,
+            f"the {name} of {device.name} was fixed by its VMM when that started (export: vhost-user), and the VMM is "
+            "not attached, so that it cannot be told: attach it (softdpu host attach QMP_SOCKET), or end it, then "
+            "change it.",
+        )
+    if function.runs:
+        raise errors.DriverBound(device.name, name)
+    if not function.state.config.link_up:
+        raise errors.OperatorError(
+            errno.EBUSY,
+            f"the {name} of {device.name} cannot change while its link is down, since then nobody can see whether a "
+            "driver uses it (export: vhost-user): set the link up first (virtnet modify ... device -l 1).",
+        )
 
 
 def refusal(device: Device, name: str, mistake: Mistake) -> errors.OperatorError:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from softdpu.controller import errors, identity, peers
+from softdpu.controller.connectors import Connectors
 from softdpu.controller.devices import Device, Place
 from softdpu.controller.export import Situation, Wish, choose
 from softdpu.controller.hosts import Hosts, check_surprise
@@ -32,9 +33,18 @@ SPEED = 25000  # Mb/s, what the product reports
 class Plugger:
     """Creates and removes devices; the caller sees to it that only one change is made at a time."""
 
-    def __init__(self, life: Lifecycle, hosts: Hosts, limits: Limits, recovery: Recovery, wish: Wish = "auto") -> None:
+    def __init__(
+        self,
+        life: Lifecycle,
+        hosts: Hosts,
+        connectors: Connectors,
+        limits: Limits,
+        recovery: Recovery,
+        wish: Wish = "auto",
+    ) -> None:
         self.life = life
         self.hosts = hosts
+        self.connectors = connectors
         self.limits = limits
         self.recovery = recovery
         self.wish = wish  # of virtnet.conf
@@ -160,6 +170,7 @@ class Plugger:
             ),
             export=file.export,
             export_reason=file.export_reason,
+            connects_to=file.connects_to,
         )
 
     # ---- hot plug
@@ -171,7 +182,7 @@ class Plugger:
         self._warn_of_twins(plan)
         host = await self.hosts.choose(request.host, transitional=request.legacy)
         abilities = await self.hosts.abilities(host) if host is not None else None
-        plan = self._exported(plan, abilities, request.export, request.num_msix)
+        plan = self._connecting(self._exported(plan, abilities, request.wish, request.num_msix), request.connect)
         device = await self.life.create(plan)
         try:
             self.recovery.write(device)
@@ -181,7 +192,14 @@ class Plugger:
             raise
         if place is not None:
             await self._settle_in(device, place)
+        self.connectors.keep(device)
         return self._reply(device)
+
+    def _connecting(self, plan: Blueprint, to: str | None) -> Blueprint:
+        """The plan of a device that connects to its VMM, at a path of the operator's or, if empty, the usual one."""
+        if to is None:
+            return plan
+        return msgspec.structs.replace(plan, connects_to=to or str(self.life.root.export(plan.vuid)))
 
     def _warn_of_twins(self, plan: Blueprint) -> None:
         twins = [d.name for d in self.life.devices.values() if d.function.state.config.mac == plan.config.mac]
@@ -208,7 +226,7 @@ class Plugger:
         await self.life.destroy(device)
 
     async def _into_host(self, device: Device, host: str) -> Place:
-        place = await self.hosts.plug(host, device, self.life.root.export(device.record.vuid))
+        place = await self.hosts.plug(host, device)
         device.identity(place=place)
         return place
 
@@ -294,6 +312,7 @@ class Plugger:
             )
         await self._out_of_host(device)
         self.recovery.remove(device.record.vuid)
+        await self.connectors.let_go(device)
         await self.life.destroy(device)
         return dict(SUCCESS)
 

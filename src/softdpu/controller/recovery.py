@@ -20,6 +20,7 @@ from softdpu.controller.requests import (
     parse_features,
     parse_mac,
 )
+from softdpu.controller.root import SOCKET_PATH_LIMIT
 
 log = logging.getLogger("softdpu.recovery")
 LARGEST = 64 << 10  # bytes; a file is a few hundred
@@ -53,6 +54,7 @@ class RecoveryFile(msgspec.Struct, omit_defaults=True, frozen=True):
     speed: Annotated[int, msgspec.Meta(ge=0, le=0x7FFF_FFFF)] = 25000
     export: Export = "vfio-user"
     export_reason: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    connects_to: Annotated[str, msgspec.Meta(max_length=SOCKET_PATH_LIMIT)] = ""
 
     def __post_init__(self) -> None:
         parse_mac(self.mac)
@@ -90,6 +92,7 @@ def content(device: Device) -> RecoveryFile:
         speed=config.speed,
         export=device.export,
         export_reason=record.export_reason,
+        connects_to=record.connects_to,
     )
 
 

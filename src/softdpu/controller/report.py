@@ -169,7 +169,8 @@ def _export(subject: Device, root: Root) -> dict[str, Any]:
     return {
         "export": subject.export,
         "export_reason": subject.record.export_reason,
-        "export_socket": str(root.export(subject.record.vuid)),
+        "export_socket": subject.record.connects_to or str(root.export(subject.record.vuid)),
+        "export_listener": "vmm" if subject.record.connects_to else "dpu",
         "host": place.host if place else "none",
         "vmm": "connected" if subject.connected else "none",
         "driver_mode": subject.function.transitional_mode or "none",

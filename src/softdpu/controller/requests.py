@@ -4,12 +4,14 @@ A bad value raises ``InvalidValue`` (EINVAL) with the sentence that the operator
 """
 
 import errno
+import os
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from softdpu.controller.errors import InvalidValue, OperatorError
 from softdpu.controller.export import Wish
+from softdpu.controller.root import SOCKET_PATH_LIMIT
 
 Json: TypeAlias = dict[str, Any]
 
@@ -60,6 +62,18 @@ def check_queue_size(size: int) -> None:
         raise InvalidValue("max_queue_size", size, "a power of two from 2 to 32768")
 
 
+def check_connect(path: str, export: Wish | None) -> None:
+    """An absolute path that a socket can have, or nothing."""
+    if export == "vfio-user":
+        raise OperatorError(
+            errno.EINVAL,
+            "over vfio-user it is the VMM that connects, so --connect does not go with --export vfio-user: "
+            "leave one away.",
+        )
+    if path and (not path.startswith("/") or "\0" in path or len(os.fsencode(path)) > SOCKET_PATH_LIMIT):
+        raise InvalidValue("connect", path, f"an absolute path of at most {SOCKET_PATH_LIMIT} bytes")
+
+
 def check_at_least(what: str, value: int | None, least: int) -> None:
     """A count that is not below its least value."""
     if value is not None and value < least:
@@ -84,6 +98,7 @@ class Hotplug(Request, frozen=True, kw_only=True):
     num_msix: int | None = None  # MSI-X vectors; 0: INTx only; None: as the firmware says
     host: str | None = None  # which attached host; None: the only one
     export: Wish | None = None  # None: as virtnet.conf says
+    connect: str | None = None  # over vhost-user to a VMM that listens at this path; empty: at the device's usual one
 
     def __post_init__(self) -> None:
         parse_mac(self.mac)
@@ -103,6 +118,13 @@ class Hotplug(Request, frozen=True, kw_only=True):
             raise InvalidValue("num_msix", self.num_msix, f"0..{MOST_VECTORS}", "0 is a device with INTx only.")
         if self.host is not None:
             check_host_name(self.host)
+        if self.connect is not None:
+            check_connect(self.connect, self.export)
+
+    @property
+    def wish(self) -> Wish | None:
+        """How it is to be exported: a VMM that listens can only be over vhost-user."""
+        return self.export if self.connect is None else "vhost-user"
 
     @property
     def mac_bytes(self) -> bytes:

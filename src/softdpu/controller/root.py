@@ -100,3 +100,7 @@ class Root:
     def export(self, vuid: str) -> Path:
         """The socket on which a function is served to a VMM."""
         return self.run / f"{vuid}.sock"
+
+    def rings(self, vuid: str) -> Path:
+        """Where the datapath keeps how far a function's packed rings are, for the datapath after it."""
+        return self.run / f"{vuid}.rings"

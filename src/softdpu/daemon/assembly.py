@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from softdpu.api import server as http
 from softdpu.api.service import Service
 from softdpu.controller import configuration, errors
+from softdpu.controller.connectors import Connectors
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
 from softdpu.controller.lifecycle import Lifecycle
@@ -50,9 +51,10 @@ class Assembly:
             self.configuration.packed_vq,
         )
         self.life = Lifecycle(root, netns)
-        self.hosts = Hosts(root, self.life)
+        self.connectors = Connectors(self.life)
+        self.hosts = Hosts(root, self.life, self.connectors)
         recovery = Recovery(root.recovery, self.configuration.recovery)
-        self.plugger = Plugger(self.life, self.hosts, self.limits, recovery, self.configuration.export)
+        self.plugger = Plugger(self.life, self.hosts, self.connectors, self.limits, recovery, self.configuration.export)
         self.controller = Controller(self.life, self.hosts, self.plugger, self.limits, leave, self.firmware.power_cycle)
         self.service: Service = self.controller
         self.uplinks = Uplinks(self.life, self.configuration.uplinks, self.configuration.flooding)
@@ -70,6 +72,8 @@ class Assembly:
         await self.uplinks.start()
         await self._follow_masters(taken_over)
         await self.hosts.start()
+        for device in self.life.devices.values():
+            self.connectors.keep(device)
         self.server = await http.start(self.service, self.root.api)
         self._finish_update()
         if shortage := scalable_function_shortage(self.firmware.current):
@@ -159,6 +163,7 @@ class Assembly:
         await self.controller.changes.end()
         if self.server is not None:
             await self.server.stop()
+        await self.connectors.close()
         await self.hosts.close()
         await self.masters.stop()
         await self._end_tasks()
@@ -189,7 +194,7 @@ class Assembly:
         for device in self.life.devices.values():
             device.let_go()
         self.life.devices.clear()
-        self.life.sweep()
+        self.life.sweep(["sock"])  # the guests may be there still when the devices come back
         process.remove(self.root.datapath)
 
 

@@ -17,15 +17,24 @@ class Place(msgspec.Struct, frozen=True):
     slot: int
 
 
-def choose(host: str, topology: Topology, *, transitional: bool, without: frozenset[str] = frozenset()) -> Place:
-    """The best free slot; ``without`` are buses that have turned out to take no device.
+def choose(
+    host: str,
+    topology: Topology,
+    *,
+    transitional: bool,
+    without: frozenset[str] = frozenset(),
+    wanted: str | None = None,
+) -> Place:
+    """The best free slot: on the bus that is ``wanted`` if it has one; ``without`` are those found to take no device.
 
     Raises NoFreePort, or NoIoWindow when a transitional function finds slots but no I/O ports.
     """
     bridges = [bridge for bridge in topology.bridges if bridge.name not in without]
     fit = [bridge for bridge in bridges if bridge.free_slots and (not transitional or _has_place(bridge))]
     if fit:
-        best = min(fit, key=lambda bridge: (_ORDER[bridge.kind], bridge.has_window and not transitional))
+        best = min(
+            fit, key=lambda bridge: (bridge.name != wanted, _ORDER[bridge.kind], bridge.has_window and not transitional)
+        )
         return Place(best.name, best.free_slots[0])
     if transitional and bridges:
         raise NoIoWindow(host, budget(topology.bridges))

@@ -32,7 +32,7 @@ from softdpu.host.interface import Abilities, Back, Gone, HostEvent, Listener, M
 from softdpu.host.migration import MigrationGuard
 from softdpu.host.monitor import Monitor
 from softdpu.host.quirks import quirk, text
-from softdpu.host.wiring import Wiring
+from softdpu.host.wiring import Reach, Wiring
 from softdpu.net.state import FunctionConfig
 from softdpu.pci.windows import Budget, NoIoWindow, budget, more_may_come
 
@@ -140,16 +140,28 @@ class QemuHost:
         bdf = await self.address(device_id)
         return Placement(place.bus, place.slot, bdf, str(caution) if caution else None)
 
-    async def plug_back_end(self, socket: Path, device_id: str, config: FunctionConfig) -> Placement:
-        """Plugs a function of QEMU's own whose vhost-user back end listens at ``socket``; returns as `plug` does."""
+    async def plug_back_end(
+        self,
+        socket: Path,
+        device_id: str,
+        config: FunctionConfig,
+        reach: Reach | None = None,
+        *,
+        bus: str | None = None,
+    ) -> Placement:
+        """Plugs a function of QEMU's own whose vhost-user back end listens at ``socket``; returns as `plug` does.
+
+        With ``reach`` QEMU listens there itself, and that connects the back end to it. ``bus`` is taken if it is free.
+        """
         await self.check()
         assert self._monitor is not None
-        await self._wiring.lay(device_id, socket, config, self._monitor.version)
+        await self._wiring.lay(device_id, socket, config, self._monitor.version, reach)
         transitional = config.layout != "modern"
         try:
             driver = vhost_user.DRIVERS["transitional" if transitional else "modern"]
             known = {entry["name"] for entry in await self._ask("device-list-properties", typename=driver)}
-            place = await self.add(device_id, vhost_user.device(device_id, config, known), transitional=transitional)
+            arguments = vhost_user.device(device_id, config, known)
+            place = await self.add(device_id, arguments, transitional=transitional, bus=bus)
             if not config.link_up:
                 await self.set_link(device_id, up=False)
         except BaseException:
@@ -177,12 +189,18 @@ class QemuHost:
                     raise
             await asyncio.sleep(RETRY)
 
-    async def add(self, device_id: str, arguments: Mapping[str, object], *, transitional: bool) -> Place:
-        """Adds any device of QEMU's at the best place. Raises NoIoWindow, DeviceIdTaken or another HostError."""
+    async def add(
+        self, device_id: str, arguments: Mapping[str, object], *, transitional: bool, bus: str | None = None
+    ) -> Place:
+        """Adds any device of QEMU's at the best place, which is on ``bus`` if that is free.
+
+        Raises NoIoWindow, DeviceIdTaken or another HostError.
+        """
         async with self._plugging:
             refusing: set[str] = set()
             while True:
-                place = choose(self.name, await self.topology(), transitional=transitional, without=frozenset(refusing))
+                topology, without = await self.topology(), frozenset(refusing)
+                place = choose(self.name, topology, transitional=transitional, without=without, wanted=bus)
                 try:
                     await self._add_at(place, device_id, arguments)
                 except HostRefused as error:

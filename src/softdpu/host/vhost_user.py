@@ -78,6 +78,12 @@ def netdev_id(device_id: str) -> str:
     return f"{device_id}-backend"
 
 
+def listener(name: str, socket: Path) -> Arguments:
+    """Arguments of chardev-add: one that waits at ``socket`` for its back end, and again when that has gone."""
+    data = {"addr": {"type": "unix", "data": {"path": str(socket)}}, "server": True, "wait": False}
+    return {"id": name, "backend": {"type": "socket", "data": data}}
+
+
 def chardev(name: str, socket: Path, version: Version | None) -> Arguments:
     """Arguments of chardev-add: a connection to ``socket``, made again whenever it breaks; ``None``: made once."""
     data: dict[str, object] = {"addr": {"type": "unix", "data": {"path": str(socket)}}, "server": False}
@@ -117,12 +123,13 @@ def device(device_id: str, config: FunctionConfig, known: Container[str]) -> dic
     }
 
 
-def command_line(device_id: str, socket: Path, config: FunctionConfig) -> list[str]:
-    """QEMU's arguments for the three, for whoever starts a QEMU of 9.2 or newer by hand."""
+def command_line(device_id: str, socket: Path, config: FunctionConfig, *, listens: bool = False) -> list[str]:
+    """QEMU's arguments for the three, for whoever starts a QEMU of 9.2 or newer by hand, or one that ``listens``."""
     path = str(socket).replace(",", ",,")
+    how = "server=on,wait=off" if listens else f"reconnect-ms={RECONNECT}"
     function = device(device_id, config, ()) | {"id": device_id}
     return [
-        *("-chardev", f"socket,id={chardev_id(device_id)},path={path},reconnect-ms={RECONNECT}"),
+        *("-chardev", f"socket,id={chardev_id(device_id)},path={path},{how}"),
         *("-netdev", json.dumps(netdev(device_id, config))),
         *("-device", json.dumps(function)),
     ]

@@ -13,6 +13,7 @@ from softdpu.net.state import FunctionConfig
 
 logger = logging.getLogger(__name__)
 
+Reach = Callable[[], Awaitable[None]]
 Execute = Callable[[str, Mapping[str, object]], Awaitable[Any]]
 
 
@@ -23,14 +24,24 @@ class Wiring:
         self._host = host
         self._execute = execute
 
-    async def lay(self, device_id: str, socket: Path, config: FunctionConfig, version: Version) -> None:
-        """Connects QEMU to the back end that listens at ``socket``. Raises a HostError; nothing is left behind then."""
-        await self._probe(device_id, socket)
-        chardev = vhost_user.chardev(vhost_user.chardev_id(device_id), socket, version)
-        await self._execute("chardev-add", chardev)
+    async def lay(
+        self, device_id: str, socket: Path, config: FunctionConfig, version: Version, reach: Reach | None = None
+    ) -> None:
+        """Connects QEMU to the back end that listens at ``socket``, or has it listen there while ``reach`` connects.
+
+        Raises a HostError or what ``reach`` raises; nothing is left behind then.
+        """
+        name = vhost_user.chardev_id(device_id)
+        if reach is None:
+            await self._probe(device_id, socket)
+            await self._execute("chardev-add", vhost_user.chardev(name, socket, version))
+        else:
+            await self._execute("chardev-add", vhost_user.listener(name, socket))
         try:
+            if reach is not None:
+                await reach()  # first: QEMU stands still in netdev_add until somebody has connected
             await self._execute("netdev_add", vhost_user.netdev(device_id, config))
-        except HostError:
+        except BaseException:
             await self.take_up(device_id)
             raise
 

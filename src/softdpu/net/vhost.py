@@ -123,7 +123,7 @@ class VhostFunction:
         return effects(SetFrameLimit(self.state.config.mtu + n.ETHERNET_OVERHEAD))
 
     def _unbound(self, what: str) -> None:
-        if self.status & v.DRIVER:
+        if self.runs:
             raise DriverBound(f"{what} cannot be changed while a driver is bound: unbind the driver in the guest first")
 
     def _configure(self, **changes: object) -> Effects:
@@ -151,6 +151,11 @@ class VhostFunction:
         if self.agreement.protocol_features >> backend.STATUS & 1:
             return self.agreement.status
         return self.agreement.status | _steps(self.agreement)
+
+    @property
+    def runs(self) -> bool:
+        """Whether queues run, so a driver is bound. A front end without SET_STATUS does not say when it has gone."""
+        return self.agreement is not None and any(ring.started for ring in self.agreement.rings)
 
     @property
     def enabled_queues(self) -> int:

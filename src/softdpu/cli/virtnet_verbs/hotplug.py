@@ -19,6 +19,7 @@ FIELDS = (
     "num_msix",
     "host",
     "export",
+    "connect",
 )
 EXPORTS = ("auto", "vfio-user", "vhost-user")
 IB_DEVICES = ("mlx5_0", "mlx5_1", "mlx5_bond_0")
@@ -42,6 +43,13 @@ def declare(parser: ArgumentParser) -> None:
 
     parser.add_argument(
         "--export", choices=EXPORTS, help="how the host meets the device (default: as virtnet.conf says, auto)"
+    )
+    parser.add_argument(
+        "--connect",
+        metavar="PATH",
+        nargs="?",
+        const="",
+        help="over vhost-user to a VMM that listens, at PATH (default: export_socket), instead of listening for it",
     )
 
 
