@@ -251,6 +251,8 @@ pub struct AttachedUplink {
     pub uplink: u64,
     pub interface: String,
     pub ifindex: u64,
+    #[serde(default)]
+    pub queues: u64,
 }
 
 /// All functions and uplinks have been named; open requests follow.
@@ -369,7 +371,19 @@ pub struct Answer {
     pub effects: Vec<AnyEffect>,
 }
 
-/// Have an uplink, in place of one that is there. Descriptor: a packet socket with PACKET_VNET_HDR, not blocking.
+/// How the memory of XDP sockets is divided: `count` chunks for what comes, and as many for what leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XdpSockets {
+    pub count: u64,
+    pub chunk: u64,
+    pub several: bool,
+    pub undone: bool,
+}
+
+/// Have an uplink, in place of one that is there.
+///
+/// Descriptor: a packet socket with PACKET_VNET_HDR, not blocking. With `xdp` instead: the memory, the link of the
+/// XDP program, a packet socket that keeps the interface promiscuous, and one XDP socket a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinUplink {
     pub ticket: u64,
@@ -378,6 +392,8 @@ pub struct JoinUplink {
     pub ifindex: u64,
     pub mtu: u64,
     pub up: bool,
+    #[serde(default)]
+    pub xdp: Option<XdpSockets>,
 }
 
 /// The interface of an uplink changed.

@@ -52,6 +52,14 @@ impl Mapping {
         Ok((Mapping { start, len: whole, slot }, first))
     }
 
+    /// Maps the first `len` bytes that a socket of the kernel's has at `offset`: they never go away.
+    pub(super) fn of_kernel(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<(Mapping, NonNull<u8>)> {
+        let whole = len.checked_next_multiple_of(PAGE as usize).ok_or_else(|| refusal("is too long"))?;
+        let start = map(fd, offset, whole, Protection { read: true, write: true })?;
+        let slot = Slot::take(start.as_ptr() as usize, whole).inspect_err(|_| unmap(start, whole))?;
+        Ok((Mapping { start, len: whole, slot }, start))
+    }
+
     /// Whether the VMM took the file's pages away: what is read is not the guest's any more.
     pub(super) fn poisoned(&self) -> bool {
         self.slot.poisoned()

@@ -3,6 +3,7 @@
 
 mod area;
 mod burst;
+mod exchange;
 mod log;
 mod mapping;
 mod sigbus;
@@ -11,6 +12,7 @@ mod table;
 
 pub use area::Area;
 pub use burst::{AHEAD, HEADER, Slot, receive_burst, send_burst};
+pub use exchange::{ADDRESS, Chunks, DESCRIPTOR, Exchange, Exchanges, kick, refilled};
 pub use log::Log;
 pub use sigbus::{install as survive_truncation, poisonings};
 pub use span::{MOST_PIECES, Sink, Source, gather, scatter};

@@ -12,12 +12,17 @@ pub fn add(sum: u64, bytes: &[u8]) -> u64 {
 
 /// The complement of a sum, ready to be written. Never 0, which with UDP means that there is none; 0xffff is the same
 /// number.
-pub fn folded(mut sum: u64) -> [u8; 2] {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    match !(sum as u16) {
+pub fn folded(sum: u64) -> [u8; 2] {
+    match !fold(sum) {
         0 => [0xff; 2],
         checksum => checksum.to_le_bytes(),
     }
+}
+
+/// A sum in 16 bits, in the byte order of its words.
+pub fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
 }

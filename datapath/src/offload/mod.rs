@@ -7,6 +7,9 @@ mod header;
 mod layout;
 #[cfg(test)]
 mod tests;
+mod undone;
 
 pub use finish::finish;
 pub use header::{Header, LONGEST_HEADER, Offloads, Report, TUN_CSUM, TUN_USO};
+pub use layout::LOOKED_AT;
+pub use undone::undone;

@@ -2,9 +2,13 @@
 
 mod packet;
 mod tap;
+mod wire;
+mod xdp;
 
-pub use packet::{Arrival, Packets, Sent};
+pub use packet::Packets;
 pub use tap::{LONGEST, Outcome, TUNSETOFFLOAD, Tap};
+pub use wire::{Arrival, Sent, Wire};
+pub use xdp::{Layout, Xdp};
 
 #[cfg(test)]
 mod tests;

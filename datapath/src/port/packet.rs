@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::LONGEST;
+use super::{Arrival, LONGEST, Sent};
 use crate::memory::{AHEAD, HEADER, MOST_PIECES, Slot, Source, receive_burst, send_burst};
 use crate::offload::{Header, finish};
 use crate::ring::{BATCH, Payload};
@@ -26,15 +26,6 @@ pub struct Packets {
     arrived: Vec<Option<(Header, Range<usize>)>>,
 }
 
-/// A frame that came. Its header has not been checked against it.
-pub struct Arrival<'a> {
-    pub header: Header,
-    pub bytes: &'a [u8],
-}
-
-/// What became of a frame to be sent; an inner None is a place that was not memory any more.
-pub type Sent = Result<(), Option<Loss>>;
-
 impl Packets {
     pub fn new(fd: OwnedFd) -> Packets {
         Packets { fd, slots: (0..BATCH).map(|_| Slot::new(LONGEST)).collect(), arrived: Vec::new() }
@@ -42,7 +33,7 @@ impl Packets {
 
     /// Sends frames; says what became of each, by its place.
     pub fn send<'b, 'm: 'b>(
-        &mut self,
+        &self,
         frames: impl Iterator<Item = (usize, &'b Payload<'b, 'm>, &'b Header)>,
         mut said: impl FnMut(usize, Sent),
     ) {
@@ -84,12 +75,15 @@ impl Packets {
         count
     }
 
-    /// The frames of the last burst, in order; None for one that was longer than any may be.
-    pub fn arrivals(&self) -> impl Iterator<Item = Option<Arrival<'_>>> {
-        self.arrived.iter().zip(&self.slots).map(|(found, slot)| {
-            let (header, bytes) = found.as_ref()?;
-            Some(Arrival { header: *header, bytes: &slot.bytes[bytes.clone()] })
-        })
+    /// The frames of the last burst in order, each a piece that is added to those given.
+    pub fn arrivals<'a>(&'a self, pieces: &mut Vec<Source<'a>>) -> Vec<Result<Arrival, Loss>> {
+        let arrived = self.arrived.iter().zip(&self.slots).map(|(found, slot)| {
+            let (header, bytes) = found.clone().ok_or(Loss::TooLong)?;
+            let (place, len) = (pieces.len(), bytes.len());
+            pieces.push(Source::from(&slot.bytes[bytes]));
+            Ok(Arrival { header, pieces: place..place + 1, len })
+        });
+        arrived.collect()
     }
 }
 
@@ -107,12 +101,6 @@ fn restored(slot: &mut Slot) -> Option<(Header, Range<usize>)> {
     slot.bytes[TAG_AT..TAG_AT + AHEAD].copy_from_slice(&tag);
     shift(&mut header);
     Some((Header::new(header), 0..end))
-}
-
-impl From<Packets> for OwnedFd {
-    fn from(packets: Packets) -> OwnedFd {
-        packets.fd
-    }
 }
 
 impl AsFd for Packets {

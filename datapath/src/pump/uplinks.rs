@@ -6,8 +6,9 @@ use rustix::io::Errno;
 
 use super::export::Outcome;
 use super::world::World;
-use crate::control::messages::{AttachedUplink, ChangeUplink, JoinUplink};
+use crate::control::messages::{AttachedUplink, ChangeUplink, JoinUplink, XdpSockets};
 use crate::counters::{Counters, FUNCTIONS, UPLINKS};
+use crate::port::{Layout, Packets, Wire, Xdp};
 use crate::worker::orders::Order;
 
 /// What an Ethernet frame has beside its payload: header and a VLAN tag.
@@ -25,14 +26,19 @@ impl Uplinks {
 
     pub fn join(&mut self, join: JoinUplink, fds: Vec<OwnedFd>, counters: &Counters, world: &World) -> Outcome {
         let number = number(join.uplink)?;
-        let [packets] = <[OwnedFd; 1]>::try_from(fds)
-            .map_err(|fds| (Errno::INVAL, format!("{} descriptors came where 1 belongs", fds.len())))?;
+        let wire = match &join.xdp {
+            None => packets(fds),
+            Some(layout) => xdp(layout, fds),
+        };
+        let wire =
+            wire.map_err(|why| (Errno::INVAL, format!("{} cannot be uplink p{number}: {why}", join.interface)))?;
+        let queues = if join.xdp.is_some() { wire.sockets().len() as u64 } else { 0 };
         let counters = counters.function(FUNCTIONS as u32 + u32::from(number));
-        world.worker.send(Order::AddUplink { uplink: number, packets, counters });
+        world.worker.send(Order::AddUplink { uplink: number, wire, counters });
         log::info!("uplink p{number}: {} has joined", join.interface);
         world.worker.send(state(number, join.up, join.mtu));
         let JoinUplink { uplink, interface, ifindex, .. } = join;
-        self.0[usize::from(number)] = Some(AttachedUplink { uplink, interface, ifindex });
+        self.0[usize::from(number)] = Some(AttachedUplink { uplink, interface, ifindex, queues });
         Ok(())
     }
 
@@ -53,6 +59,27 @@ impl Uplinks {
         }
         Ok(())
     }
+}
+
+fn packets(fds: Vec<OwnedFd>) -> Result<Wire, String> {
+    let [packets] = <[OwnedFd; 1]>::try_from(fds).map_err(|fds| format!("{} descriptors came for 1", fds.len()))?;
+    Ok(Wire::Packets(Packets::new(packets)))
+}
+
+fn xdp(layout: &XdpSockets, mut fds: Vec<OwnedFd>) -> Result<Wire, String> {
+    const NAMED: usize = 3;
+    if fds.len() <= NAMED {
+        return Err(format!("{} descriptors came for {} and more", fds.len(), NAMED + 1));
+    }
+    let sockets = fds.split_off(NAMED);
+    let memory = fds.remove(0);
+    let layout = Layout {
+        count: layout.count.try_into().unwrap_or(0),
+        chunk: layout.chunk,
+        several: layout.several,
+        undone: layout.undone,
+    };
+    Ok(Wire::Xdp(Xdp::new(layout, &memory, sockets, fds).map_err(|error| error.to_string())?))
 }
 
 fn number(uplink: u64) -> Result<u8, (Errno, String)> {

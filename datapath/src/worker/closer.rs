@@ -1,15 +1,14 @@
 //! Closes taps and sockets on a thread of its own: the kernel takes up to 20 ms for each, which no queue should wait for.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 
-pub struct Closer(Sender<OwnedFd>);
+pub struct Closer(Sender<Box<dyn Send>>);
 
 impl Closer {
     /// Returns when the thread runs: one that starts makes system calls that the sandbox does not allow.
     pub fn spawn() -> io::Result<Closer> {
-        let (sender, receiver) = channel::<OwnedFd>();
+        let (sender, receiver) = channel::<Box<dyn Send>>();
         let (ready, started) = sync_channel(1);
         std::thread::Builder::new().name("closer".into()).spawn(move || {
             let _ = ready.send(());
@@ -20,9 +19,9 @@ impl Closer {
     }
 
     /// Closes it soon. Who waits for that sees the interface go.
-    pub fn close(&self, fd: OwnedFd) {
-        // Were the thread gone, the descriptor would come back and be closed here.
-        let _ = self.0.send(fd);
+    pub fn close(&self, held: impl Send + 'static) {
+        // Were the thread gone, it would come back and be closed here.
+        let _ = self.0.send(Box::new(held));
     }
 }
 

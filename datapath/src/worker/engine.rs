@@ -34,6 +34,13 @@ pub(super) struct Item {
 
 /// What an answer to a command begins with when it was carried out (virtio 1.3 §5.1.6.5).
 const OK: u8 = 0;
+
+/// One event each time frames come, for the port of that number.
+pub(super) fn watch(epoll: &OwnedFd, port: FunctionId, fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(u64::from(port)), flags)?)
+}
+
 /// The receive queues, by bit.
 const RECEIVE: u128 = u128::MAX / 3;
 
@@ -90,8 +97,7 @@ impl Engine {
     /// Watches a function's tap: one event each time frames come (edge-triggered), so that a tap which is not read, or
     /// which was deleted, is quiet.
     pub(super) fn watch(&self, function: FunctionId, tap: BorrowedFd<'_>) -> io::Result<()> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        Ok(epoll::add(&self.epoll, tap, epoll::EventData::new_u64(u64::from(function)), flags)?)
+        watch(&self.epoll, function, tap)
     }
 
     /// The driver notified a queue.
@@ -165,6 +171,7 @@ impl Engine {
             self.items.extend(kept);
         }
         self.turn_floods();
+        self.tend_uplinks();
     }
 
     fn turn_queue(&mut self, item: Item, queue: u16) -> Option<Item> {

@@ -11,7 +11,7 @@ use super::uplink::Uplink;
 use crate::counters::{FUNCTIONS, FunctionCounters, QUEUES};
 use crate::interrupt::Lines;
 use crate::memory::Table;
-use crate::port::{LONGEST, Packets, Tap};
+use crate::port::{LONGEST, Tap};
 use crate::switch::Rules;
 
 /// Besides pairs there are a control queue and an administration virtqueue.
@@ -24,9 +24,7 @@ impl Engine {
                 self.add(function, representor.map(Tap::new), lines, counters);
             }
             Order::RemoveFunction { function, done } => self.remove(function, &done),
-            Order::AddUplink { uplink, packets, counters } => {
-                self.add_uplink(Uplink::new(uplink, Packets::new(packets), counters));
-            }
+            Order::AddUplink { uplink, wire, counters } => self.add_uplink(Uplink::new(uplink, wire, counters)),
             Order::SetUplink { uplink, up, octets } => {
                 if let Some(uplink) = self.fabric.uplink(uplink) {
                     (uplink.up, uplink.limit) = (up, octets.min(LONGEST));
@@ -112,7 +110,7 @@ impl Engine {
             self.let_go(function, |_| true);
             if let Some(tap) = port.tap.take() {
                 self.unwatch(tap.as_fd());
-                self.closer.close(tap.into());
+                self.closer.close(tap);
             }
             self.fabric.review(function);
         }

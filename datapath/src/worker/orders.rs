@@ -12,6 +12,7 @@ use crate::counters::FunctionCounters;
 use crate::interrupt::Lines;
 use crate::memory::Table;
 use crate::offload::Offloads;
+use crate::port::Wire;
 use crate::ring::record::Place;
 
 /// 0..1023, chosen by the controller.
@@ -86,7 +87,7 @@ pub enum Order {
     /// What is there of this number is replaced.
     AddUplink {
         uplink: u8,
-        packets: OwnedFd,
+        wire: Wire,
         counters: FunctionCounters,
     },
     SetUplink {

@@ -1,13 +1,12 @@
 //! The engine's turns for what belongs to no function: uplinks, and floods under way.
 
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::engine::{Engine, Item};
+use super::engine::{Engine, Item, watch};
 use super::fabric::Scratch;
 use super::orders::FunctionId;
 use super::represent::Next;
-use super::uplink::{self, Uplink};
+use super::uplink::Uplink;
 use crate::counters::FUNCTIONS;
 
 /// The uplink of a port's number; None for a function's.
@@ -22,20 +21,21 @@ impl Engine {
         let Some(slot) = self.fabric.uplinks.get_mut(usize::from(number)) else {
             return log::error!("there is no uplink p{number}");
         };
-        let uplink = slot.insert(Box::new(uplink)).as_fd().try_clone_to_owned();
-        let watched = uplink.and_then(|socket| self.watch(uplink::port(number), socket.as_fd()));
-        if let Err(error) = watched {
-            log::error!("uplink p{number}: its socket cannot be watched, so nothing comes from it: {error}");
+        let uplink = slot.insert(Box::new(uplink));
+        for socket in uplink.wire.sockets() {
+            if let Err(error) = watch(&self.epoll, uplink.port(), socket) {
+                log::error!("uplink p{number}: a socket cannot be watched, so nothing comes from it: {error}");
+            }
         }
         self.uplink_readable(number);
     }
 
     pub(super) fn remove_uplink(&mut self, number: u8) {
         let Some(uplink) = self.fabric.uplinks.get_mut(usize::from(number)).and_then(Option::take) else { return };
-        self.unwatch(uplink.as_fd());
+        uplink.wire.sockets().into_iter().for_each(|socket| self.unwatch(socket));
         self.let_go(uplink.port(), |_| true);
         self.fabric.learning.forget(uplink.port());
-        self.closer.close(uplink.into());
+        self.closer.close(uplink);
     }
 
     fn uplink_readable(&mut self, number: u8) {
@@ -67,6 +67,15 @@ impl Engine {
         uplink.polled = again;
         self.fabric.uplinks[usize::from(number)] = Some(uplink);
         again.then_some(item)
+    }
+
+    /// Uplinks that the kernel has not taken all frames of are told again.
+    pub(super) fn tend_uplinks(&mut self) {
+        for number in 0..self.fabric.uplinks.len() as u8 {
+            if self.fabric.uplink(number).is_some_and(|uplink| uplink.backlog > 0) {
+                self.uplink_readable(number);
+            }
+        }
     }
 
     /// A slice of each flood that was under way when the turn began.

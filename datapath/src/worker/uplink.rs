@@ -1,7 +1,5 @@
 //! A named port to the network outside: what guests send to it, and what comes from there.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
 use super::deliver::deliver;
 use super::doorbells::bits;
 use super::fabric::{Fabric, Scratch};
@@ -11,25 +9,30 @@ use super::orders::FunctionId;
 use super::represent::{Next, arrival};
 use crate::counters::{FUNCTIONS, Function as Counter, FunctionCounters};
 use crate::memory::Source;
-use crate::port::{LONGEST, Packets};
+use crate::port::{LONGEST, Wire};
 use crate::ring::{BATCH, Payload};
 use crate::switch::{Frame, Loss};
+
+const PATIENCE: u16 = 1000;
 
 pub struct Uplink {
     pub number: u8,
     pub counters: FunctionCounters,
-    wire: Packets,
+    pub wire: Wire,
     /// As the interface is; and its longest frame.
     pub up: bool,
     pub limit: usize,
     pub polled: bool,
+    /// While the kernel has not taken all that was sent: how often it is told again before it is let be. It takes them then with
+    /// what is sent next.
+    pub backlog: u16,
     /// A flood that came from here is still under way: nothing more is read until then.
     pub flooding: bool,
 }
 
 impl Uplink {
-    pub fn new(number: u8, wire: Packets, counters: FunctionCounters) -> Uplink {
-        Uplink { number, counters, wire, up: true, limit: LONGEST, polled: false, flooding: false }
+    pub fn new(number: u8, wire: Wire, counters: FunctionCounters) -> Uplink {
+        Uplink { number, counters, wire, up: true, limit: LONGEST, polled: false, backlog: 0, flooding: false }
     }
 
     /// What the switch knows it by: uplinks are numbered after the functions.
@@ -40,13 +43,13 @@ impl Uplink {
     /// Sends the frames of `group` (bits) that are offered to it; each that does not go is counted, once. False if one lay
     /// in what is no memory any more.
     pub fn transmit(&mut self, frames: &Frames<'_, '_>, group: u64) -> bool {
-        let Uplink { counters, wire, .. } = self;
+        let Uplink { counters, wire, up, limit, backlog, .. } = self;
         counters.add(Counter::SwitchInFrames, u64::from(group.count_ones()));
-        if !self.up {
+        if !*up {
             Loss::LinkDown.count(counters, u64::from(group.count_ones()));
             return true;
         }
-        let long = bits(group).filter(|place| frames[*place].as_ref().is_none_or(|frame| frame.longest() > self.limit));
+        let long = bits(group).filter(|place| frames[*place].as_ref().is_none_or(|frame| frame.longest() > *limit));
         let long = long.fold(0u64, |all, place| all | 1 << place);
         Loss::TooLong.count(counters, u64::from(long.count_ones()));
         let fitting = bits(group & !long).filter_map(|place| {
@@ -54,7 +57,7 @@ impl Uplink {
             Some((place, &frame.payload, &frame.header))
         });
         let (mut sent, mut octets, mut sound) = (0, 0, true);
-        wire.send(fitting, |place, outcome| match outcome {
+        let left = wire.send(fitting, |place, outcome| match outcome {
             Ok(()) => {
                 sent += 1;
                 octets += frames[place].as_ref().map_or(0, |frame| frame.len() as u64);
@@ -64,6 +67,7 @@ impl Uplink {
                 loss.unwrap_or(Loss::BadDescriptor).count(counters, 1);
             }
         });
+        *backlog = if left { PATIENCE } else { 0 };
         counters.add(Counter::UplinkOutFrames, sent);
         counters.add(Counter::UplinkOutOctets, octets);
         sound
@@ -71,40 +75,26 @@ impl Uplink {
 
     /// Moves a burst from outside to the guests that it is for.
     pub fn arrive(&mut self, fabric: &mut Fabric, scratch: &mut Scratch) -> Next {
-        let count = self.wire.receive();
+        let (count, more) = self.wire.receive();
         let (port, counters) = (self.port(), &self.counters);
         counters.add(Counter::UplinkInFrames, count as u64);
-        let pieces: Vec<Option<[Source<'_>; 1]>> =
-            self.wire.arrivals().map(|came| came.map(|came| [Source::from(came.bytes)])).collect();
+        let mut pieces: Vec<Source<'_>> = Vec::with_capacity(BATCH);
+        let arrivals = self.wire.arrivals(&mut pieces);
         let mut frames: Frames<'_, '_> = [None; BATCH];
         let mut octets = 0;
-        for ((place, pieces), came) in frames.iter_mut().zip(&pieces).zip(self.wire.arrivals()) {
-            let (Some(pieces), Some(came)) = (pieces, came) else {
-                Loss::TooLong.count(counters, 1);
-                continue;
-            };
-            octets += came.bytes.len() as u64;
-            match arrival(Payload::new(pieces, came.bytes.len(), 0), came.header) {
-                Ok(frame) => *place = Some(frame),
-                Err(loss) => loss.count(counters, 1),
-            }
+        for (place, came) in frames.iter_mut().zip(arrivals) {
+            let came = came.and_then(|came| {
+                octets += came.len as u64;
+                arrival(Payload::new(&pieces[came.pieces], came.len, 0), came.header)
+            });
+            *place = came.inspect_err(|loss| loss.count(counters, 1)).ok();
         }
         counters.add(Counter::UplinkInOctets, octets);
         let inbound = Inbound { number: self.number, port, counters };
         self.flooding = inbound.switch(&frames, fabric, scratch);
-        if count == BATCH { Next::Again } else { Next::Quiet }
-    }
-}
-
-impl From<Box<Uplink>> for OwnedFd {
-    fn from(uplink: Box<Uplink>) -> OwnedFd {
-        uplink.wire.into()
-    }
-}
-
-impl AsFd for Uplink {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wire.as_fd()
+        self.wire.release();
+        self.backlog = if self.wire.flush() { self.backlog.saturating_sub(1) } else { 0 };
+        if more || self.backlog > 0 { Next::Again } else { Next::Quiet }
     }
 }
 

@@ -14,6 +14,7 @@ from softdpu.controller import located_json
 from softdpu.controller.configuration_keys import FLAG, KEYS, MAC, SECTIONS, Key
 from softdpu.controller.errors import InvalidValue
 from softdpu.controller.export import Wish
+from softdpu.fabric.wanted import Wanted
 from softdpu.spelling import suggestion
 
 LARGEST_FILE = 1 << 20
@@ -47,7 +48,7 @@ class Configuration(msgspec.Struct, frozen=True):
     static_pf: Series = Series()
     vf: Series = Series()
     flooding: bool = True
-    uplinks: dict[int, str] = {}  # port number to interface
+    uplinks: dict[int, Wanted] = {}  # by port number
 
     @property
     def ib_devices(self) -> tuple[str, ...]:

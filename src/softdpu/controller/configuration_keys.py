@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import msgspec
+
 from softdpu.controller.export import Wish
 from softdpu.controller.requests import parse_features, parse_mac
+from softdpu.fabric.wanted import Wanted
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,12 @@ def _read_mac(value: Any) -> bytes:
     return parse_mac(":".join(parts))
 
 
-def _read_interface(value: Any) -> str:
-    name = _of(str, value)
+def _read_uplink(value: Any) -> Wanted:
+    """An interface, with the kind of uplink before it if it is not ``auto``: no name has a colon."""
+    mode, _, name = _of(str, value).rpartition(":")
     if not INTERFACE_NAME.fullmatch(name):
         raise ValueError
-    return str(name)
+    return msgspec.convert({"interface": name, "mode": mode or "auto"}, Wanted)  # its error is a ValueError
 
 
 # linux/netdevice.h dev_valid_name: no '/', ':' or white space
@@ -107,7 +111,7 @@ COUNT = Kind("a number in 1..504", _read_count)
 PROVIDER = Kind('"kernel"', _read_provider)
 EXPORT = Kind(" or ".join(f'"{wish}"' for wish in get_args(Wish)), _read_export)
 FEATURES = Kind('a number, or hexadecimal text such as "0x230047082b"', _read_features)
-INTERFACE = Kind('the name of a network interface in quotes, such as "eth1"', _read_interface)
+UPLINK = Kind('the name of a network interface in quotes, such as "eth1" or "af_xdp:eth1"', _read_uplink)
 MAC = Kind('six hexadecimal bytes in quotes, such as "0C:C4:7A:FF:22:93"', _read_mac)
 
 NO_POOL = "a representor is made at once, so there is no pool"
@@ -116,7 +120,10 @@ FLOODING = (
     "The built-in switch copies frames to unknown addresses to every guest that may want them; with 0 only to "
     "representor and uplink. A key of softdpu alone."
 )
-UPLINK = "Interface by which the devices of port {} reach the network outside. A key of softdpu alone."
+OUTSIDE = (
+    "Interface by which the devices of port {} reach the network outside: over a packet socket, or over XDP sockets "
+    "(see how-to/uplinks.md). A key of softdpu alone."
+)
 MAC_MEANING = "MAC of the first {0}; {0} n has this plus n."
 
 TABLE = (
@@ -153,8 +160,8 @@ TABLE = (
         inert=NO_VFS,
     ),
     Key("flooding", FLAG, "1", FLOODING),
-    Key("uplinks.p0", INTERFACE, "none", UPLINK.format(0)),
-    Key("uplinks.p1", INTERFACE, "none", UPLINK.format(1)),
+    Key("uplinks.p0", UPLINK, "none", OUTSIDE.format(0)),
+    Key("uplinks.p1", UPLINK, "none", OUTSIDE.format(1)),
 )
 KEYS = {key.path: key for key in TABLE}
 SECTIONS = ("static_pf", "vf", "uplinks")

@@ -21,6 +21,7 @@ from softdpu.datapath.client import DatapathError, DatapathLink, Request
 from softdpu.datapath.messages import FUNCTIONS, Answer, Attached, Create, Destroy, Negotiated, Update
 from softdpu.fabric import representor as representors
 from softdpu.fabric.errors import FabricError
+from softdpu.fabric.uplink import Joined
 from softdpu.net.device import Function
 from softdpu.net.state import FunctionConfig
 from softdpu.net.vhost import VhostFunction
@@ -60,7 +61,7 @@ class Lifecycle:
         self.root = root
         self.netns = netns
         self.devices: dict[int, Device] = {}
-        self.uplinks: dict[int, representors.Link] = {}  # by number, those that have joined
+        self.uplinks: dict[int, Joined] = {}  # by number, those that have joined
         self.link: DatapathLink | None = None
 
     @property

@@ -150,7 +150,7 @@ class Assembly:
         self._later(self.life.set_fabric(name, on=not enslaved))
 
     def _interfaces_touched(self, names: set[str]) -> None:
-        if names & set(self.configuration.uplinks.values()):
+        if names & {wanted.interface for wanted in self.configuration.uplinks.values()}:
             self._later(self.uplinks.follow(*names))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:

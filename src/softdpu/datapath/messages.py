@@ -54,6 +54,7 @@ class AttachedUplink(Message, frozen=True):
     uplink: int
     interface: str
     ifindex: int
+    queues: int = 0  # XDP sockets; 0: it is a packet socket
 
 
 class AttachedAll(Message, frozen=True):
@@ -161,8 +162,21 @@ class Answer(Message, frozen=True):
     effects: tuple[AnyEffect, ...]
 
 
+class XdpSockets(msgspec.Struct, frozen=True):
+    """How the memory of XDP sockets is divided: ``count`` chunks for what comes, and as many for what leaves."""
+
+    count: int  # entries of each ring: a power of two
+    chunk: int  # bytes: a power of two
+    several: bool  # a frame may take several chunks
+    undone: bool  # what comes may lack its checksum, as a virtual interface leaves it
+
+
 class JoinUplink(Message, frozen=True):
-    """Have an uplink, in place of one that is there. Descriptor: a packet socket with PACKET_VNET_HDR, not blocking."""
+    """Have an uplink, in place of one that is there.
+
+    Descriptor: a packet socket with PACKET_VNET_HDR, not blocking. With ``xdp`` instead: the memory, the link of the
+    XDP program, a packet socket that keeps the interface promiscuous, and one XDP socket a queue.
+    """
 
     ticket: int
     uplink: int
@@ -170,6 +184,7 @@ class JoinUplink(Message, frozen=True):
     ifindex: int
     mtu: int  # bytes of an Ethernet payload
     up: bool  # the interface is up and has a carrier
+    xdp: XdpSockets | None = None
 
 
 class ChangeUplink(Message, frozen=True):

@@ -1,6 +1,7 @@
 //! Guests and what is outside. The uplink is one end of a packet socket pair; real interfaces are in `port`.
 
 use super::*;
+use crate::port::{Packets, Wire};
 use crate::worker::uplink::port as uplink_port;
 
 const OUTSIDE: [u8; 6] = [2, 0, 0, 0, 9, 9];
@@ -9,7 +10,7 @@ const OUTSIDE: [u8; 6] = [2, 0, 0, 0, 9, 9];
 fn uplink(rig: &mut Rig, number: u8) -> OwnedFd {
     let (near, far) = wire().unwrap();
     let counters = rig.counters.function(uplink_port(number));
-    rig.engine.obey(Order::AddUplink { uplink: number, packets: near, counters });
+    rig.engine.obey(Order::AddUplink { uplink: number, wire: Wire::Packets(Packets::new(near)), counters });
     far
 }
 

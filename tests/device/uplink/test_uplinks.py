@@ -1,79 +1,19 @@
 """Guests and the network outside, by an interface that the operator named: one end of a veth pair here."""
 
-import contextlib
 import errno
 import select
 import socket
 import struct
 import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import pytest
-
-from softdpu.datapath import ledger
 from softdpu.testkit import BROADCAST, frame
-from tests.device.test_offloads import CUT, EVERY, tcp
+from tests.device.uplink.conftest import OUTSIDE, closes, dropped, joined, until
 from tests.dpu_under_test import Dpu, Plugged, Representor
 from tests.small_guest import SmallGuest
 
-CONF = "opt/mellanox/mlnx_virtnet/virtnet.conf"
 SOL_PACKET, PACKET_AUXDATA = 263, 8
-OUTSIDE = bytes.fromhex("02000000fffe")
 GUEST_IP, FAR_IP = socket.inet_aton("10.9.0.2"), socket.inet_aton("10.9.0.1")
-
-
-@pytest.fixture(scope="module")
-def dpu() -> Iterator[Dpu]:
-    """A DPU whose port 0 is to reach the network by up0, which is not there yet."""
-    dpu = Dpu()
-    conf: Path = dpu.root / CONF
-    conf.parent.mkdir(parents=True)
-    conf.write_text('{ "uplinks": { "p0": "up0" }, }')
-    with dpu:
-        yield dpu
-
-
-@pytest.fixture
-def wire(dpu: Dpu) -> Iterator[Representor]:
-    """The cable's far end; up0 has joined."""
-    dpu.ip("link", "add", "up0", "type", "veth", "peer", "name", "far0")
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: "up0" in dpu.ip("link") and dpu.ip("link", "del", "up0"))
-        for name in ("up0", "far0"):
-            dpu.ip("link", "set", name, "up")
-        joined(dpu, True)
-        with Representor(dpu.netns, "far0") as far:
-            yield far
-
-
-@pytest.fixture
-def device(dpu: Dpu) -> Iterator[Plugged]:
-    """A transitional device on port 0."""
-    device = dpu.hotplug()
-    yield device
-    dpu.unplug(device)
-
-
-@pytest.fixture
-def guest(device: Plugged) -> Iterator[SmallGuest]:
-    """A guest whose driver runs."""
-    with SmallGuest(device) as guest:
-        yield guest
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Return when the condition holds."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def joined(dpu: Dpu, up: bool) -> None:
-    """Wait until the uplink is as it should be."""
-    until(lambda: dpu.uplinks().get("p0", {}).get("passes") == int(up))
 
 
 def test_guest_and_wire_reach_each_other(wire: Representor, guest: SmallGuest) -> None:
@@ -184,16 +124,6 @@ def test_nothing_is_lost_without_a_cause(dpu: Dpu, wire: Representor, guest: Sma
     assert not dpu.own_mistakes()
 
 
-def dropped(dpu: Dpu, cause: str) -> int:
-    """Frames that the uplink dropped for a cause."""
-    return int(dpu.uplinks()["p0"]["frames"]["dropped"].get(cause, 0))
-
-
-def closes(dpu: Dpu) -> bool:
-    """Whether the ledger of every port closes."""
-    return not [port for port in dpu.ledgers().values() if ledger.of_port(port).missing]
-
-
 def wanted(guest: SmallGuest, which: Callable[[bytes], bool]) -> bytes:
     """The next frame of a kind."""
     while not which(got := guest.net.receive()):
@@ -214,11 +144,3 @@ def icmp(message: bytes) -> bytes:
 def ipv4(payload: bytes) -> bytes:
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, 1, 0, GUEST_IP, FAR_IP)
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
-
-
-def test_long_frame_goes_out_whole(device: Plugged, wire: Representor) -> None:
-    """A veth pair leaves segmentation undone, so what arrives shows that nothing was cut before."""
-    with SmallGuest(device, memory=16 << 20, wanted=EVERY) as guest:
-        sent = tcp(OUTSIDE, guest.net.mac, 20000)
-        guest.net.send(sent, offload=CUT)
-        assert wire.receive() == sent
