@@ -232,7 +232,7 @@ fn a_long_frame_leaves_in_several_chunks_where_that_may_be() {
     let frame: Vec<u8> = (0..9018).map(|at| at as u8).collect();
     let mut outbound = Outbound::new(LAYOUT);
     outbound.put(&frame, [0; 10]).unwrap();
-    assert_eq!(outbound.left(), [frame.clone()]);
+    assert_eq!(outbound.left(), [&frame[..]]);
     let mut outbound = Outbound::new(Layout { several: false, ..LAYOUT });
     assert_eq!(outbound.put(&frame, [0; 10]), Err(Some(Loss::TooLong)));
 }
