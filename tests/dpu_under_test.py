@@ -116,7 +116,8 @@ class Representor:
 class Dpu:
     """One DPU. Use as a context manager."""
 
-    def __init__(self, firmware: Mapping[str, int] = FIRMWARE) -> None:
+    def __init__(self, firmware: Mapping[str, int] = FIRMWARE, **configuration: object) -> None:
+        """``configuration`` is what virtnet.conf has."""
         self.netns = f"dpu-{os.getpid()}-{next(_names)}"
         self.root = Path(tempfile.mkdtemp(prefix=f"{self.netns}-"))
         self.environment = {**os.environ, "SOFTDPU_ROOT": str(self.root), **_datapath_binary()}
@@ -127,6 +128,10 @@ class Dpu:
         settings = Firmware.load(self.root)
         settings.set_next(dict(firmware))
         settings.power_cycle()
+        if configuration:
+            conf = self.root / "opt/mellanox/mlnx_virtnet/virtnet.conf"
+            conf.parent.mkdir(parents=True, exist_ok=True)
+            conf.write_text(json.dumps(configuration))
 
     # ---- life
 

@@ -27,7 +27,7 @@ def administration(dpu: Dpu) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kernel", TAKEN)
 def test_a_stock_kernel_completes_list_query_and_list_use(kernel: str) -> None:
-    with Dpu(FOUR_VFS) as dpu:
+    with Dpu(FOUR_VFS, lm_prov="kernel") as dpu:
         words = shlex.split(Bench(dpu).softdpu("qemu-args"))
         devices = [json.loads(word) for word in words if word.startswith("{") and "vfio-user-pci" in word]
         with Guest(kernel, devices=devices) as guest:

@@ -18,7 +18,7 @@ FOUR_VFS = {**FIRMWARE, "VIRTIO_NET_EMULATION_NUM_PF": 1, "VIRTIO_NET_EMULATION_
 @pytest.fixture(scope="module")
 def own_dpu() -> Iterator[Dpu]:
     """A DPU with a static PF that can have VFs, and has none."""
-    with Dpu(FOUR_VFS) as dpu:
+    with Dpu(FOUR_VFS, lm_prov="kernel") as dpu:
         yield dpu
 
 

@@ -76,6 +76,9 @@ class Modern(Registers):
     def __init__(self, function: Function) -> None:
         super().__init__(function, v.COMMON, MODERN_BAR, COMMON_AT)
 
+    def hidden_from_legacy(self) -> int:
+        return 0
+
     def offered(self) -> int:
         words = []
         for word in (0, 1):

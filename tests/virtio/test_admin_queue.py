@@ -20,7 +20,7 @@ LIST_USE = admin.REQUEST.pack(Opcode.LIST_USE, GroupType.SRIOV, 0) + admin.LIST_
 
 
 def owner(queues: int = 5) -> Function:
-    return make("modern", queues=queues, sriov=Sriov(4, 1))
+    return make("modern", queues=queues, sriov=Sriov(4, 1), legacy_access=True)
 
 
 def test_offered_where_there_can_be_vfs() -> None:

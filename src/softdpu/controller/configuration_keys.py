@@ -145,7 +145,7 @@ TABLE = (
         "How functions meet their VMM (ours): the whole PCI function over vfio-user, or rings behind the VMM's own "
         "function over vhost-user.",
     ),
-    Key("lm_prov", PROVIDER, "none", "Who provides legacy access and live migration of VFs.", inert=NO_VFS),
+    Key("lm_prov", PROVIDER, "none", "kernel: VFs are transitional, by legacy commands to their PF."),
     Key("mac_base", MAC, "made from the VUID", "As static_pf.mac_base (v1.9.0).", ("static_pf.mac_base",)),
     Key("features", FEATURES, "the controller's", "As static_pf.features (v1.9.0).", ("static_pf.features",)),
     Key("static_pf.mac_base", MAC, "made from the VUID", MAC_MEANING.format("static PF"), ("mac_base",)),

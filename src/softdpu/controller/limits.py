@@ -20,6 +20,7 @@ class Limits:
     static_port: str  # ib device of the static PFs
     mrg_rxbuf: bool  # whether devices may offer mergeable receive buffers
     packed_vq: bool = False  # whether they offer packed virtqueues without being asked to
+    vf_legacy: bool = False  # whether legacy drivers reach VFs through their PF: lm_prov
 
     @property
     def hotplug_devices(self) -> int:

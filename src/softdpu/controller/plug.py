@@ -113,6 +113,7 @@ class Plugger:
                     mrg_rxbuf=self.limits.mrg_rxbuf,
                     packed_vq=self.limits.packed_vq,
                     sriov=self._vfs(number),
+                    legacy_access=self.limits.vf_legacy,
                 ),
             )
         )

@@ -49,6 +49,7 @@ class Assembly:
             _static_port(self.configuration),
             self.configuration.mrg_rxbuf,
             self.configuration.packed_vq,
+            self.configuration.lm_prov == "kernel",
         )
         self.life = Lifecycle(root, netns)
         self.connectors = Connectors(self.life)

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from softdpu.api.client import Client
@@ -49,10 +49,10 @@ def arguments(argv: Sequence[str] | None) -> Namespace:
     return parser.parse_args(argv)
 
 
-def tree(kernel: Kernel) -> Directory:
+def tree(kernel: Kernel, trace: Callable[[], bytes]) -> Directory:
     """All that is mounted."""
     sys_ = fixed({"bus": fixed({"pci": sysfs.bus_pci(kernel)}), "module": sysfs.modules(kernel)})
-    return fixed({"sys": sys_, "proc": procfs.proc(kernel), "control": control.control(kernel)})
+    return fixed({"sys": sys_, "proc": procfs.proc(kernel), "control": control.control(kernel, trace)})
 
 
 def overlay(root: Root) -> None:
@@ -86,13 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     root = Root.chosen(options.root)
     profile = Profile(kernel=options.kernel, cpu=options.cpu, iommu=not options.no_iommu)
-    bus = PciBus(Client(root.api), legacy_works=profile.legacy_dma_works)
-    kernel = Kernel(profile, bus)
     root.host_tree.mkdir(parents=True, exist_ok=True)
+    bus = PciBus(Client(root.api), root.host_tree.parent, legacy_works=profile.legacy_dma_works)
+    kernel = Kernel(profile, bus)
     install(root)
     threading.Thread(target=overlay, args=[root], daemon=True).start()
     try:
-        serve(tree(kernel), str(root.host_tree))
+        serve(tree(kernel, bus.trace.text), str(root.host_tree))
     except RuntimeError:
         if not root.host_pid.exists():  # else it is how libfuse says that it was told to end
             raise

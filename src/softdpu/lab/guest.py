@@ -67,6 +67,7 @@ class Guest:
     qmp         where to offer a QMP socket to others (`qmp_path`); this object has a monitor of its own
     qemu        "11.1" or "7.2"
     wrapper     words to put before QEMU's command line, such as ip netns exec NAME
+    program     words to use in place of QEMU's program, such as a script that becomes QEMU
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Guest:
         accel: Accelerator | None = None,
         qemu: str = "11.1",
         wrapper: Sequence[str] = (),
+        program: Sequence[str] = (),
         lab: Lab | None = None,
         timeout: float = BOOT_TIMEOUT,
     ) -> None:
@@ -106,6 +108,7 @@ class Guest:
         self.timeout = timeout
         self.prefix = self.lab.qemu(qemu)
         self._wrapper = list(wrapper)
+        self._program = list(program)
         self._folder: Path | None = None
         self._qmp = qmp
         self._running: Running | None = None
@@ -127,7 +130,8 @@ class Guest:
     def start(self) -> None:
         """Starts QEMU and returns; `ready` waits for the guest. Several guests can so boot at once."""
         self._folder = Path(tempfile.mkdtemp(prefix="softdpu-guest-"))
-        command = [*self._wrapper, *self.prefix.qemu(*self.machine.arguments(self.lab, self.accel))]
+        words = self.machine.arguments(self.lab, self.accel)
+        command = [*self._wrapper, *([*self._program, *words] if self._program else self.prefix.qemu(*words))]
         running = self._running = Running(command, self.prefix.environment(), self.qmp_path)
         try:
             _run(running.start())

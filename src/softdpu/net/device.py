@@ -65,7 +65,7 @@ class Function:
         self._virtio = self._device.virtio
         self._space = ConfigSpace(self._plan, state.pci)
         self._table = MsixTable(self._plan, state.pci)
-        self.legacy = IoRegion(self._device, self._space) if self._plan.legacy or config.virtual else None
+        self.legacy = IoRegion(self._device, self._space) if self._plan.legacy or config.legacy_access else None
         self._io = self.legacy if self._plan.legacy else None  # of a VF its owner only reaches them
         self._modern = ModernRegion(self._device) if self._plan.modern else None
         self.description: Description = describe(self._plan, self._queues)

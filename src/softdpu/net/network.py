@@ -19,6 +19,7 @@ from softdpu.virtio.negotiation import sound
 from softdpu.virtio.outcome import NOTHING, Effects, effects
 from softdpu.virtio.state import QueueState
 
+BEYOND_STATUS = f.mask_of(f.NET_MTU, f.NET_MQ)
 FRESH_PACKED = 1 << 15  # both wrap counters of a new packed ring are 1 (§2.8.1)
 
 
@@ -51,7 +52,7 @@ class NetworkDevice:
         self.net: NetState = state.net
         self.max_pairs = pairs(state.config)
         self._offered = offered(state.config)
-        self.owner = Owner(state.admin)
+        self.owner = Owner(state.admin, legacy=state.config.legacy_access)
         self.admin_queue = queue_count(state.config) if has_admin(state.config) else None
 
     @property
@@ -68,6 +69,10 @@ class NetworkDevice:
     def offered(self) -> int:
         """All feature bits on offer, through either interface."""
         return self._offered
+
+    def hidden_from_legacy(self) -> int:
+        """Bits whose configuration the I/O BAR that a host emulates for a VF leaves out: it ends with the status."""
+        return BEYOND_STATUS if self.config.virtual else 0
 
     def has(self, bit: int) -> bool:
         """Whether a feature is in force."""

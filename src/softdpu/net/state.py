@@ -27,6 +27,7 @@ class FunctionConfig(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     mrg_rxbuf: bool = True  # whether VIRTIO_NET_F_MRG_RXBUF may be offered
     sriov: Sriov | None = None  # of a physical function that can have VFs: it has an administration virtqueue too
     virtual: bool = False  # a VF: its owner reaches its legacy registers by administration commands
+    legacy_access: bool = False  # of a PF: its VFs can be driven by legacy commands; of a VF: it can
     packed_vq: bool = False  # whether VIRTIO_F_RING_PACKED is offered without being among the features
 
 

@@ -13,6 +13,7 @@ from softdpu.spec import virtio_pci as v
 
 IO_BAR, MSIX_BAR, MODERN_BAR = 0, 1, 4  # the numbers that QEMU's own virtio functions use
 COMMON_AT, ISR_AT, DEVICE_AT, NOTIFY_AT = 0x0000, 0x1000, 0x2000, 0x3000  # in the modern BAR, a page each
+LEGACY_NOTIFY_AT = 0x3800  # of a VF: a queue's number is written here, as to the register of the legacy interface
 MODERN_BAR_SIZE = 0x4000
 NOTIFY_STRIDE = 4  # notify_off_multiplier: each queue has its own dword
 ENTRY_BYTES = 16  # of the MSI-X table
@@ -113,6 +114,8 @@ def describe(shape: Plan, queues: int) -> Description:
     if shape.modern:
         doorbells.append(Doorbell(MODERN_BAR, NOTIFY_AT, NOTIFY_STRIDE * queues, NOTIFY_STRIDE))
         isr.append(Window(MODERN_BAR, ISR_AT, 1))
+    if shape.virtual:
+        doorbells.append(Doorbell(MODERN_BAR, LEGACY_NOTIFY_AT, 2, 0))
     regions = [Region(bar.index, bar.size) for bar in shape.bars] + [Region(CONFIG_REGION, pci.CONFIG_BYTES)]
     pending = Window(MSIX_BAR, shape.pending_at, shape.pending_bytes) if shape.vectors else None
     return Description(tuple(regions), shape.vectors, tuple(doorbells), tuple(isr), pending)

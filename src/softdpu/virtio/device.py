@@ -33,6 +33,9 @@ class DeviceType(Protocol):
     def offered(self) -> int:
         """All feature bits on offer."""
 
+    def hidden_from_legacy(self) -> int:
+        """Those of them that a legacy driver of this device is not shown, although it could have them."""
+
     def queue_exists(self, index: int) -> bool:
         """Whether the driver may use a queue, with the features it has accepted."""
 

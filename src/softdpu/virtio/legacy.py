@@ -15,8 +15,12 @@ class LegacyBank:
     def __init__(self, device: VirtioDevice) -> None:
         self._device = device
 
+    @property
+    def _offered(self) -> int:
+        return self._device.kind.offered() & ~self._device.kind.hidden_from_legacy()
+
     def read_device_features(self) -> int:
-        return negotiation.shown(self._device.kind.offered(), "legacy")
+        return negotiation.shown(self._offered, "legacy")
 
     def read_driver_features(self) -> int:
         return self._device.state.driver_features & negotiation.LEGACY_BITS
@@ -31,7 +35,7 @@ class LegacyBank:
             return device.refuse_claim("legacy")
         if device.state.status & v.DRIVER_OK:
             return note("driver features written after DRIVER_OK: ignored")
-        device.state.driver_features = negotiation.usable(device.kind.offered(), value)
+        device.state.driver_features = negotiation.usable(self._offered, value)
         return device.kind.settled() + device.restart()
 
     def read_queue_address(self) -> int:

@@ -23,7 +23,7 @@ class VirtualFunctions:
     """Functions that were made as VFs are; number 3 is being destroyed."""
 
     def __init__(self, count: int = 3) -> None:
-        self.functions = [make("modern", virtual=True) for _ in range(count)]
+        self.functions = [make("modern", virtual=True, legacy_access=True) for _ in range(count)]
         self.effects: list[list[Effect]] = [[] for _ in range(count)]
         self.size = count
 

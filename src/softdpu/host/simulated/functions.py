@@ -44,12 +44,9 @@ class PciFunction(msgspec.Struct, frozen=True):
         return int.from_bytes(self.config[place.offset :][: place.size], "little")
 
     @property
-    def vendor(self) -> int:
-        return self.number("vendor_id")
-
-    @property
-    def device(self) -> int:
-        return self.number("device_id")
+    def identity(self) -> tuple[int, int]:
+        """Vendor and device; those of a VF too, as VFIO shows them."""
+        return self.number("vendor_id"), self.number("device_id")
 
 
 class Hardware(Protocol):

@@ -178,7 +178,7 @@ class Kernel:
         if function.address in self.overrides:
             return self.overrides[function.address] == driver.name
         ids = self.added.get(driver.name, [])
-        return function.vendor == driver.vendor or (function.vendor, function.device) in ids
+        return function.identity[0] == driver.vendor or function.identity in ids
 
     def _driver(self, name: str) -> Driver:
         return next(driver for driver in self.drivers() if driver.name == name)

@@ -8,8 +8,10 @@ from softdpu.host.simulated.kernel import Kernel
 from softdpu.host.simulated.modules import MODULES, Driver
 from softdpu.host.simulated.resources import Placed, assigned, lay_out
 from softdpu.host.simulated.tree import Directory, File, Link, Node, fixed, order, text
+from softdpu.spec import virtio_pci as v
 
 LINES = 13  # of a "resource" file: six BARs, the ROM, six VF BARs
+MODERN_NET = v.MODERN_DEVICE_BASE + v.NET_DEVICE_TYPE  # what every VF is
 NOTHING = "0x0000000000000000 0x0000000000000000 0x0000000000000000"
 
 
@@ -97,7 +99,7 @@ def _sriov(kernel: Kernel, function: PciFunction) -> dict[str, Node]:
         "sriov_totalvfs": text(lambda: function.total_vfs),
         "sriov_numvfs": text(lambda: len(function.vfs), lambda line: kernel.set_numvfs(address, line)),
         "sriov_drivers_autoprobe": text(lambda: int(kernel.autoprobe.get(address, True)), autoprobe),
-        "sriov_vf_device": text(lambda: f"{function.device:x}"),
+        "sriov_vf_device": text(lambda: f"{MODERN_NET:x}"),
     }
 
 
@@ -114,7 +116,7 @@ def _bars(kernel: Kernel, function: PciFunction) -> Mapping[int, Placed]:
 def _alias(function: PciFunction) -> str:
     kind = function.number("class_code")
     return (
-        f"pci:v{function.vendor:08X}d{function.device:08X}"
+        f"pci:v{function.identity[0]:08X}d{function.identity[1]:08X}"
         f"sv{function.number('subsystem_vendor_id'):08X}sd{function.number('subsystem_id'):08X}"
         f"bc{kind >> 16:02X}sc{kind >> 8 & 0xFF:02X}i{kind & 0xFF:02X}"
     )
@@ -125,7 +127,7 @@ def _uevent(kernel: Kernel, function: PciFunction) -> bytes:
     lines = [f"DRIVER={driver}"] if driver else []
     lines += [
         f"PCI_CLASS={function.number('class_code'):X}",
-        f"PCI_ID={function.vendor:04X}:{function.device:04X}",
+        f"PCI_ID={function.identity[0]:04X}:{function.identity[1]:04X}",
         f"PCI_SLOT_NAME={function.address}",
         f"MODALIAS={_alias(function)}",
     ]

@@ -68,10 +68,14 @@ class Trace(NamedTuple):
 
 
 class Owner:
-    """The owner's end. ``state`` is alive. ``group`` is its SR-IOV group, for whoever has the VFs to set."""
+    """The owner's end. ``state`` is alive. ``group`` is its SR-IOV group, for whoever has the VFs to set.
 
-    def __init__(self, state: AdminState) -> None:
+    Without ``legacy`` its members have no legacy interface.
+    """
+
+    def __init__(self, state: AdminState, *, legacy: bool = True) -> None:
         self.state = state
+        self._legacy = legacy
         self.group: Group = NoMembers()
         self.trace: deque[Trace] = deque(maxlen=TRACED)  # the last commands, oldest first
 
@@ -87,7 +91,7 @@ class Owner:
 
     def supported(self, group_type: int) -> int:
         """The bitmap of LIST_QUERY. It never shrinks."""
-        return SUPPORTED[group_type]
+        return SUPPORTED[group_type] & ~(0 if self._legacy else admin.LEGACY)
 
     def used(self, group_type: int) -> int:
         """The commands that are legal now."""
