@@ -29,6 +29,7 @@ RUNS: dict[str, Callable[[], Iterator[Comparison]]] = {
     "latency": switching.latency,
     "tap": tap.rows,
     "guest": guest.rows,
+    "flood": one_thread.flood,
     "operator": operator.rows,
     "itself": switching.itself,
 }

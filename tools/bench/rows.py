@@ -37,6 +37,8 @@ PING = Row("guest", "a stock guest under QEMU, ping against QEMU's virtio-net", 
 
 ITSELF = Row("itself", "64 B, testpmd against itself: the harness's own error", "Mpps", "more", 0.98, 1.0)
 
+FLOOD = Row("flood", "p99 as another floods 500 ports, against the limit", "µs", "less", 1.0, 0.5, 100.0)
+STATIONS = Row("flood", "64 B, cycles a frame with 64 K addresses, against 2", "cycles", "less", 1.05, 1.0)
 IDLE_MEMORY = Row("operator", "an idle device's memory, of 500, against the limit", "MB", "less", 1.0, 0.5, 1.0)
 IDLE_CORE = Row("operator", "500 idle devices, of a core, against the limit", "%", "less", 1.0, 0.5, 1.0)
 LIST = Row("operator", "virtnet list with 500 devices, against the limit", "s", "less", 1.0, 0.5, 0.5)
@@ -44,4 +46,4 @@ VERSION = Row("operator", "virtnet -v, against the limit", "s", "less", 1.0, 0.5
 HOTPLUG_TIME = Row("operator", "hotplug until the guest has eth0, against the limit", "s", "less", 1.0, 0.5, 1.5)
 RESTART = Row("operator", "longest gap as the controller is killed, against the limit", "s", "less", 1.0, 0.5, 0.1)
 
-ROWS = (SMALL, OVS, LARGE, COPY, VIRTIO_USER, CYCLES, LATENCY, TAP, GUEST, IDLE_MEMORY)
+ROWS = (SMALL, OVS, LARGE, COPY, VIRTIO_USER, CYCLES, LATENCY, TAP, GUEST, FLOOD, IDLE_MEMORY)

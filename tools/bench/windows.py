@@ -119,3 +119,8 @@ def copies(*options: object) -> float:
 def cycles(verb: str, *options: object) -> float:
     """Cycles a frame of a back end in the driver's own thread: the best window, since every disturbance adds."""
     return min(window.cycles for window in windows(verb, *options, core=WORK))
+
+
+def p99(verb: str, *options: object) -> float:
+    """Microseconds with one frame in flight, with a back end in the driver's own thread: the median of the windows."""
+    return statistics.median(window.p99 or 0 for window in windows(verb, *options, core=WORK))

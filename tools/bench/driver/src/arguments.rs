@@ -10,6 +10,7 @@ const USAGE: &str = "usage: softdpu-bench-driver VERB [options] SOCKET SOCKET
   latency             with one frame in flight
   memcpy              what copying the same frames from ring to ring takes (no sockets)
   ours                our engine and the driver in one thread (no sockets)
+  waits               our engine, with one frame in flight, and the driver in one thread (no sockets)
   dpdk                DPDK's vhost library and the driver in one thread (no sockets)
 
   --packed            packed virtqueues; split ones otherwise
@@ -24,6 +25,9 @@ const USAGE: &str = "usage: softdpu-bench-driver VERB [options] SOCKET SOCKET
   --windows N         how many (5)
   --milliseconds N    of each (100)
   --small-pages       guest memory of ordinary pages
+  --members N         for ours, waits: other guests on the switch (0)
+  --stations N        for ours, waits: addresses that those send from first (0)
+  --flood             for waits: one of those broadcasts all the time
   --huge-dir PATH     for dpdk: a hugetlbfs
 ";
 
@@ -33,6 +37,7 @@ pub enum Verb {
     Latency,
     Memcpy,
     Ours,
+    Waits,
     Dpdk,
 }
 
@@ -50,6 +55,9 @@ pub struct Arguments {
     pub windows: usize,
     pub milliseconds: u64,
     pub small_pages: bool,
+    pub members: usize,
+    pub stations: usize,
+    pub flood: bool,
     #[cfg_attr(not(feature = "dpdk"), allow(dead_code))]
     pub huge_dir: Option<String>,
     pub sockets: Vec<PathBuf>,
@@ -76,6 +84,9 @@ fn read(mut words: Words) -> Result<Arguments, String> {
         windows: number(&mut words, "--windows", 5)?,
         milliseconds: number(&mut words, "--milliseconds", 100)?,
         small_pages: words.contains("--small-pages"),
+        members: number(&mut words, "--members", 0)?,
+        stations: number(&mut words, "--stations", 0)?,
+        flood: words.contains("--flood"),
         huge_dir: words.opt_value_from_str("--huge-dir").map_err(told)?,
         sockets: Vec::new(),
     };
@@ -103,6 +114,7 @@ fn verb(word: &str) -> Result<Verb, String> {
         "latency" => Verb::Latency,
         "memcpy" => Verb::Memcpy,
         "ours" => Verb::Ours,
+        "waits" => Verb::Waits,
         "dpdk" => Verb::Dpdk,
         _ => return Err(format!("{word:?} is not a verb")),
     })

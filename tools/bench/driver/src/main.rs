@@ -2,6 +2,7 @@
 //! rings and frames are made beforehand, so the back end is the limit, not the driver.
 
 mod arguments;
+mod crowd;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod frame;
@@ -52,6 +53,7 @@ fn measure<R: Ring>(arguments: &Arguments) -> io::Result<Report> {
         Verb::Throughput => traffic::throughput(&mut Pair::<R>::connect(arguments)?, arguments),
         Verb::Latency => traffic::latency(&mut Pair::<R>::connect(arguments)?, arguments),
         Verb::Ours => ours::measure::<R>(arguments),
+        Verb::Waits => ours::waits::<R>(arguments),
         #[cfg(feature = "dpdk")]
         Verb::Dpdk => dpdk::measure::<R>(arguments),
         #[cfg(not(feature = "dpdk"))]

@@ -15,6 +15,7 @@ use softdpu_datapath::worker::orders::{Order, QueueSetup, Role};
 use softdpu_datapath::worker::{self, Engine};
 
 use crate::arguments::Arguments;
+use crate::crowd::Crowd;
 use crate::guest::{Guest, Pair, Queue};
 use crate::report::Report;
 use crate::ring::{HEADER, PART, Ring};
@@ -23,16 +24,7 @@ use crate::traffic;
 const ALL: Protection = Protection { read: true, write: true };
 
 pub fn measure<R: Ring>(arguments: &Arguments) -> io::Result<Report> {
-    let mut pair = Pair::<R>::alone(arguments)?;
-    let (outbox, _notices) = worker::notices()?;
-    let mut engine = Engine::new(outbox)?;
-    let counters = Counters::new()?;
-    for (id, guest) in pair.guests.iter().enumerate() {
-        add(&mut engine, id as u32, guest, arguments, &counters)?;
-    }
-    // As long as a measurement lasts: nobody rings a doorbell.
-    engine.patience = Duration::from_secs(3600);
-    pair.greet(|| engine.turn(Duration::ZERO))?;
+    let Rig { mut pair, mut engine, counters, .. } = Rig::<R>::new(arguments)?;
     let windows = traffic::together(&mut pair, arguments, || engine.turn(Duration::ZERO))?;
     let switched: u64 = [0, 1].map(|id| counters.function(id).get(Function::SwitchedFrames)).iter().sum();
     let measured: u64 = windows.iter().map(|window| window.frames).sum();
@@ -40,6 +32,45 @@ pub fn measure<R: Ring>(arguments: &Arguments) -> io::Result<Report> {
         return Err(io::Error::other(format!("{switched} frames were switched, and {measured} are said to have come")));
     }
     Ok(Report { windows, disorder: pair.disorder() })
+}
+
+/// How long a frame is on its way, perhaps while another guest floods all. The other guests' own time does not count.
+pub fn waits<R: Ring>(arguments: &Arguments) -> io::Result<Report> {
+    let Rig { mut pair, mut engine, mut crowd, .. } = Rig::<R>::new(arguments)?;
+    let others = |engine: &mut Engine| {
+        if arguments.flood {
+            crowd.flood(engine);
+        }
+        crowd.take();
+    };
+    let windows = traffic::apart(&mut pair, arguments, &mut engine, |engine| engine.turn(Duration::ZERO), others)?;
+    Ok(Report { windows, disorder: pair.disorder() })
+}
+
+/// Our engine between two guests, and others beside them.
+struct Rig<R: Ring> {
+    pair: Pair<R>,
+    engine: Engine,
+    counters: Counters,
+    crowd: Crowd,
+    _notices: worker::Notices,
+}
+
+impl<R: Ring> Rig<R> {
+    fn new(arguments: &Arguments) -> io::Result<Rig<R>> {
+        let mut pair = Pair::<R>::alone(arguments)?;
+        let (outbox, notices) = worker::notices()?;
+        let (mut engine, counters) = (Engine::new(outbox)?, Counters::new()?);
+        let mut crowd = Crowd::join(&mut engine, &counters, arguments.members);
+        crowd.teach(&mut engine, arguments.stations)?;
+        for (id, guest) in pair.guests.iter().enumerate() {
+            add(&mut engine, id as u32, guest, arguments, &counters)?;
+        }
+        // As long as a measurement lasts: these two ring no doorbell.
+        engine.patience = Duration::from_secs(3600);
+        pair.greet(|| engine.turn(Duration::ZERO))?;
+        Ok(Rig { pair, engine, counters, crowd, _notices: notices })
+    }
 }
 
 fn add<R: Ring>(

@@ -105,6 +105,33 @@ pub fn together<R: Ring>(
     })
 }
 
+/// One frame in flight, with the back end in the driver's own thread, which `forward` lets work. What `others` do between
+/// two frames does not count.
+pub fn apart<R: Ring, B>(
+    pair: &mut Pair<R>,
+    arguments: &Arguments,
+    back_end: &mut B,
+    forward: impl Fn(&mut B),
+    mut others: impl FnMut(&mut B),
+) -> io::Result<Vec<Window>> {
+    windows(arguments, |time| {
+        let (clock, mut times, mut frames) = (Clock::start(), Vec::new(), 0);
+        while clock.runs(time) {
+            others(back_end);
+            let start = ticks();
+            send(pair, 1, arguments.touch);
+            let mut came = 0;
+            while came == 0 && clock.runs(2 * time) {
+                forward(back_end);
+                came = receive(pair, arguments.touch);
+            }
+            times.push((ticks() - start) as u32);
+            frames += came;
+        }
+        Seen { times, ..clock.stop(frames) }
+    })
+}
+
 /// Copies header and frame of each buffer of one ring into those of another guest's.
 pub fn memcpy(arguments: &Arguments) -> io::Result<Report> {
     let octets = HEADER + arguments.octets;
