@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,13 +65,14 @@ class Bench:
         features: int = 0,
         export: str = "vfio-user",
         queues: int = 3,
+        more: Sequence[object] = (),
     ) -> Plugged:
         """Plugs a device into the guest; without a guest it waits on its socket.
 
         `export` "auto" is what an operator gets who says nothing of it; `vectors` is the number of MSI-X vectors: 0
-        for INTx only, None for what the firmware says.
+        for INTx only, None for what the firmware says; `more` are further options.
         """
-        more = ["--export", export, "-n", queues, *([] if vectors is None else ["--num_msix", vectors])]
+        more = ["--export", export, "-n", queues, *([] if vectors is None else ["--num_msix", vectors]), *more]
         mac, reply = self.try_hotplug(guest, *(["-l"] if legacy else []), "-f", hex(features), *more)
         assert reply.status == 0, f"{reply.output}{reply.errors}{self.dpu.log.read_text()[-4000:]}"
         path = self.dpu.root / "run/virtnet" / f"{reply.json['vuid']}.sock"
@@ -83,6 +86,20 @@ class Bench:
         line += [] if guest is None else ["--host", self._hosts[guest.pid]]
         return mac, self.dpu.virtnet("hotplug", *line, check=False)
 
+    def address(self, device: Plugged, gateway: str | None = None) -> None:
+        """Takes the representor up with an address, .1 of the device's own network; `gateway` "": none."""
+        gateway = f"198.18.{device.mac[-1]}.1" if gateway is None else gateway
+        if gateway:
+            self.dpu.ip("addr", "replace", f"{gateway}/24", "dev", device.representor)
+        self.dpu.ip("link", "set", device.representor, "up")
+
+    def wait_until_connected(self, device: Plugged, timeout: float = 30.0) -> None:
+        """Waits until the device's VMM is connected, as the operator sees it."""
+        deadline = time.monotonic() + timeout
+        while self.dpu.query(device)["vmm"] != "connected":
+            assert time.monotonic() < deadline, self.dpu.log.read_text()[-4000:]
+            time.sleep(0.1)
+
     def configure(self, guest: Guest, device: Plugged, network: str | None = None, host: int = 2) -> Nic:
         """Waits for the guest's driver and gives both ends addresses: .`host` to the guest, .1 to the representor.
 
@@ -91,9 +108,7 @@ class Bench:
         gateway = "" if network else f"198.18.{device.mac[-1]}.1"
         address = f"{network}.{host}" if network else f"198.18.{device.mac[-1]}.2"
         name = self.interface(guest, device)
-        if gateway:
-            self.dpu.ip("addr", "replace", f"{gateway}/24", "dev", device.representor)
-        self.dpu.ip("link", "set", device.representor, "up")
+        self.address(device, gateway)
         guest.run(f"ip addr add {address}/24 dev {name} && ip link set {name} up", check=True)
         path = guest.run(f"readlink -f /sys/class/net/{name}/device", check=True).output
         bdf = re.findall(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", path)[-1]

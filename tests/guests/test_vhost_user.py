@@ -31,6 +31,7 @@ def test_hotplug_as_documented(bench: Bench, boot: Boot, qemu: str) -> None:
     nic = leaves_and_comes_back_under_traffic(bench, nic)
     its_link_is_the_devices(bench, nic)
     outlives_its_controller_and_its_datapath(bench, nic)
+    its_link_stays_down_when_both_are_killed(bench, nic)
     nic = what_its_vmm_shows_changes_while_no_driver_is_bound(bench, nic)
     bench.dpu.unplug(nic.device)
     assert not [entry for entry in guest.qmp("query-chardev") if nic.device.vuid in entry["label"]]
@@ -76,12 +77,46 @@ def outlives_its_controller_and_its_datapath(bench: Bench, nic: Nic) -> None:
     bench.dpu.restart_controller()
     shown = bench.dpu.query(nic.device)
     assert (shown["export"], shown["driver_mode"], shown["vmm"]) == ("vhost-user", "legacy", "connected")
+    outlives_its_datapath(bench, nic)
+
+
+def outlives_its_datapath(bench: Bench, nic: Nic) -> None:
     with traffic(bench, nic):
         former = bench.dpu.datapath_pid
         bench.dpu.kill_datapath()
         bench.dpu.wait_for_another_datapath(former)
         nic.guest.wait_for(f"ping -c 1 -W 1 {nic.gateway}")
     bench.ping_both_ways(nic)
+
+
+def its_link_stays_down_when_both_are_killed(bench: Bench, nic: Nic) -> None:
+    """QEMU takes it up whenever it has connected anew; whoever then finds QEMU takes it down again."""
+    carrier = f"cat /sys/class/net/{nic.name}/carrier"
+    bench.dpu.modify(nic.device, link=0)
+    nic.guest.wait_for(f"[ $({carrier}) = 0 ]")
+    bench.dpu.kill_controller()
+    bench.dpu.kill_datapath()
+    bench.dpu.start_controller()
+    bench.wait_until_connected(nic.device)
+    assert nic.guest.run(f"sleep 1; {carrier}").output.split() == ["0"]
+    bench.dpu.modify(nic.device, link=1)
+    nic.guest.wait_for(f"[ $({carrier}) = 1 ]", timeout=20)
+    bench.address(nic.device)  # its representor is a new one
+    bench.ping_both_ways(nic)
+
+
+@pytest.mark.parametrize("qemu", REASONS)
+def test_a_qemu_that_listens_is_connected_to(bench: Bench, boot: Boot, qemu: str) -> None:
+    guest = boot("6.1", qemu=qemu, root_ports=1)
+    device = bench.hotplug(guest, export="auto", more=["--connect"])
+    assert bench.dpu.query(device)["export_listener"] == "vmm"
+    nic = bench.configure(guest, device)
+    bench.ping_both_ways(nic)
+    outlives_its_datapath(bench, nic)
+    nic = what_its_vmm_shows_changes_while_no_driver_is_bound(bench, nic)
+    bench.dpu.unplug(nic.device)
+    assert not [entry for entry in guest.qmp("query-chardev") if nic.device.vuid in entry["label"]]
+    assert bench.dpu.own_mistakes() == []
 
 
 def what_its_vmm_shows_changes_while_no_driver_is_bound(bench: Bench, nic: Nic) -> Nic:

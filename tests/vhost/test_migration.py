@@ -1,8 +1,10 @@
 """What a VMM needs to move a guest: the log of what the device writes, and the device's own state."""
 
+import contextlib
 import mmap
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from softdpu.testkit.vhost import FrontEnd
 from softdpu.testkit.vhost_driver import VhostDriver
 from softdpu.testkit.vhost_wire import Request
 from tests.vhost.back_ends import Datapath
+from tests.vhost.breaking import closes
 from tests.vhost.conftest import Plug
 
 MODERN = f.mask_of(f.VERSION_1, f.NET_MRG_RXBUF)
@@ -137,6 +140,51 @@ def test_state_that_is_none_is_refused(front: FrontEnd, rubbish: bytes) -> None:
     move(front, LOAD, rubbish)
     assert front.number(Request.CHECK_DEVICE_STATE)
     front.settle()
+
+
+def test_state_in_pieces_is_whole_or_refused(datapath: Datapath, front: FrontEnd) -> None:
+    """Every beginning of one, and one of each kind that another version would have."""
+    state = move(front, SAVE)
+    assert front.number(Request.CHECK_DEVICE_STATE) == 0
+    versions = [state.replace(b"version\x01", b"version" + other) for other in (b"\x00", b"\x02", b"\xc0", b"\xa1x")]
+    mtus = [state.replace(b"mtu\x00", b"mtu" + other) for other in (b"\xcd\xff\xff", b"\xce\0\1\0\0", b"\xff")]
+    assert len({state, *versions, *mtus}) == 8
+    for wrong in (*(state[:length] for length in range(len(state))), *versions, *mtus):
+        move(front, LOAD, wrong)
+        assert front.number(Request.CHECK_DEVICE_STATE), wrong
+    move(front, LOAD, state)
+    assert front.number(Request.CHECK_DEVICE_STATE) == 0
+
+
+def test_state_whose_pipe_stays_open_is_refused(front: FrontEnd) -> None:
+    """Its end has not come, and nobody waits for it."""
+    reading, writing = os.pipe()
+    front.ask(Request.SET_DEVICE_STATE_FD, LOAD.to_bytes(4, "little") + bytes(4), [reading])
+    os.write(writing, b"half")
+    assert front.number(Request.CHECK_DEVICE_STATE)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_state_into_a_pipe_that_is_full_is_refused(front: FrontEnd) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    reply = front.ask(Request.SET_DEVICE_STATE_FD, SAVE.to_bytes(4, "little") + bytes(4), [writing])
+    assert reply.payload[0] == 1
+    assert front.number(Request.CHECK_DEVICE_STATE)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_state_goes_into_no_file(datapath: Datapath, front: FrontEnd) -> None:
+    before = datapath.descriptors
+    with Path("/dev/null").open("rb") as nothing:
+        front.send(Request.SET_DEVICE_STATE_FD, bytes(8), [nothing.fileno()])
+        assert closes(front)
+    assert datapath.descriptors < before
 
 
 def test_state_is_not_moved_while_rings_run(plug: Plug) -> None:
