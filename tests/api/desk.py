@@ -18,6 +18,7 @@ from softdpu.controller.requests import (
     PowerCycle,
     Query,
     Sample,
+    SetVfs,
     Stats,
 )
 from softdpu.firmware import FirmwareError
@@ -65,6 +66,10 @@ class Desk:
     async def unplug(self, device: DeviceRef) -> Json:
         self.devices.remove(self._find(device))
         return dict(SUCCESS)
+
+    async def set_vfs(self, request: SetVfs) -> Json:
+        self._find(DeviceRef(pf=request.pf))
+        return {"pf_id": request.pf, "num_vfs": request.num_vfs, **SUCCESS}
 
     async def list_devices(self) -> Json:
         return {"controller": {"emulation_manager": "mlx5_0"}, "devices": self.devices}

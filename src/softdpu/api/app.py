@@ -25,6 +25,7 @@ from softdpu.controller.requests import (
     ModifyQueue,
     PowerCycle,
     Query,
+    SetVfs,
     Stats,
 )
 
@@ -45,6 +46,12 @@ async def hotplug(data: JSONBody[Hotplug], service: Controller) -> Json:
 async def unplug(data: JSONBody[DeviceRef], service: Controller) -> Json:
     """Unplug a hotplug PF."""
     return await service.unplug(data)
+
+
+@post("/v1/vfs", status_code=200)
+async def set_vfs(data: JSONBody[SetVfs], service: Controller) -> Json:
+    """Have so many VFs of a PF: what a host does by writing to sriov_numvfs."""
+    return await service.set_vfs(data)
 
 
 @get("/v1/list")
@@ -187,6 +194,7 @@ async def metrics(service: Controller) -> Response[bytes]:
 HANDLERS: tuple[Any, ...] = (
     hotplug,
     unplug,
+    set_vfs,
     list_devices,
     query,
     stats,

@@ -19,6 +19,7 @@ from softdpu.controller.requests import (
     ModifyQueue,
     PowerCycle,
     Query,
+    SetVfs,
     Stats,
 )
 
@@ -31,6 +32,9 @@ class Service(Protocol):
 
     async def unplug(self, device: DeviceRef) -> Json:
         """Unplug a hotplug PF and release its representor."""
+
+    async def set_vfs(self, request: SetVfs) -> Json:
+        """``pf_id`` and ``num_vfs``: the VFs that the PF has now."""
 
     async def list_devices(self) -> Json:
         """``controller`` and ``devices``."""

@@ -115,7 +115,6 @@ UPLINK = Kind('the name of a network interface in quotes, such as "eth1" or "af_
 MAC = Kind('six hexadecimal bytes in quotes, such as "0C:C4:7A:FF:22:93"', _read_mac)
 
 NO_POOL = "a representor is made at once, so there is no pool"
-NO_VFS = "VFs are not made yet"
 FLOODING = (
     "The built-in switch copies frames to unknown addresses to every guest that may want them; with 0 only to "
     "representor and uplink. A key of softdpu alone."
@@ -124,6 +123,7 @@ OUTSIDE = (
     "Interface by which the devices of port {} reach the network outside: over a packet socket, or over XDP sockets "
     "(see how-to/uplinks.md). A key of softdpu alone."
 )
+VF_MAC_MEANING = "MAC of VF 0 of PF 0; VF n of PF p has this plus p × vfs_per_pf + n. Needs vfs_per_pf."
 MAC_MEANING = "MAC of the first {0}; {0} n has this plus n."
 
 TABLE = (
@@ -150,14 +150,13 @@ TABLE = (
     Key("features", FEATURES, "the controller's", "As static_pf.features (v1.9.0).", ("static_pf.features",)),
     Key("static_pf.mac_base", MAC, "made from the VUID", MAC_MEANING.format("static PF"), ("mac_base",)),
     Key("static_pf.features", FEATURES, "the controller's", "Feature bits of static PFs.", ("features",)),
-    Key("vf.mac_base", MAC, "made from the VUID", MAC_MEANING.format("VF") + " Needs vfs_per_pf.", inert=NO_VFS),
-    Key("vf.features", FEATURES, "the controller's", "Feature bits of VFs.", inert=NO_VFS),
+    Key("vf.mac_base", MAC, "made from the VUID", VF_MAC_MEANING),
+    Key("vf.features", FEATURES, "the controller's", "Feature bits of VFs."),
     Key(
         "vf.vfs_per_pf",
         COUNT,
         "VIRTIO_NET_EMULATION_NUM_VF",
-        "VFs of each PF; at most VIRTIO_NET_EMULATION_NUM_VF.",
-        inert=NO_VFS,
+        "How far the MACs of one PF's VFs are from the next PF's; at most VIRTIO_NET_EMULATION_NUM_VF.",
     ),
     Key("flooding", FLAG, "1", FLOODING),
     Key("uplinks.p0", UPLINK, "none", OUTSIDE.format(0)),

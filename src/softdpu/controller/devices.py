@@ -107,11 +107,12 @@ class Device:
 
     def orphaned(self) -> None:
         """The datapath has gone, and every VMM's connection with it."""
+        if self.connected:  # otherwise it is as its host left it, with the VFs that were enabled
+            self.function.disconnected()
         self.connected = False
         self.alone.set()
         self.identity(peer="")
         self.seen.clear()
-        self.function.disconnected()
 
     def let_go(self) -> None:
         """Close what is the controller's own of it."""

@@ -19,14 +19,18 @@ class NotWritten(OperatorError):
         )
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Write beside, sync, rename. Raises NotWritten, and leaves nothing beside."""
+def replace(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write beside, sync, rename. Raises NotWritten, and leaves nothing beside.
+
+    Without ``sync`` the file is whole as long as the machine runs.
+    """
     beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(beside, content)
+        _write(beside, content, sync=sync)
         beside.replace(path)
-        _sync(path.parent)
+        if sync:
+            _sync(path.parent)
     except OSError as error:
         _drop(beside)
         raise NotWritten(path, error) from error
@@ -40,12 +44,13 @@ def remove(path: Path) -> None:
         raise NotWritten(path, error) from error
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, *, sync: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:

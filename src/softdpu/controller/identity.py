@@ -11,6 +11,7 @@ import msgspec
 STATIC_BUS = 0x14  # where the host sees the static PFs
 HOTPLUG_BUS = 0x15  # each hot-plugged PF is alone on a bus behind its port
 FIRST_STATIC_FUNCTION = 2  # functions 0 and 1 are the network ports of the card
+FIRST_VF = STATIC_BUS << 8 | 5 << 3  # routing id: after the 31 static PFs that there can be
 _VUID = re.compile(r"[A-Z0-9]{1,20}VNETS(?P<slot>\d{1,4})D(?P<device>\d{1,2})F(?P<function>[0-7])(VF\d{1,4})?")
 FIRST_SF = {"static PF": 1000, "hotplug PF": 2000, "VF": 3000}
 
@@ -73,14 +74,29 @@ def hotplug_vuid(serial: str, slot: int) -> str:
     return f"{serial}VNETS{slot + 1}D0F0"
 
 
+def vf_vuid(pf: str, vf: int) -> str:
+    """VUID of a VF of the PF with that VUID, e.g. MT2151X03152VNETS0D0F2VF1 for VF 0."""
+    return f"{pf}VF{vf + 1}"
+
+
+def first_vf_offset(pf: int, vfs: int) -> int:
+    """How far VF 0 of static PF n is from it, in routing ids, when each PF can have so many."""
+    return FIRST_VF + pf * vfs - static_bdf(pf).raw
+
+
+def first_hotplug_bus(pfs: int, vfs: int) -> int:
+    """The first bus without VFs."""
+    return max(HOTPLUG_BUS, (FIRST_VF + pfs * vfs - 1 >> 8) + 1) if vfs else HOTPLUG_BUS
+
+
 def static_bdf(pf: int) -> Bdf:
     """Where the host sees static PF n."""
     return Bdf(STATIC_BUS, *divmod(pf + FIRST_STATIC_FUNCTION, 8))
 
 
-def hotplug_bdf(slot: int) -> Bdf:
-    """Where the host sees the PF of a hot-plug slot, until a host says otherwise."""
-    return Bdf(HOTPLUG_BUS + slot, 0, 0)
+def hotplug_bdf(slot: int, first: int = HOTPLUG_BUS) -> Bdf:
+    """Where the host sees the PF of a hot-plug slot, until a host says otherwise; ``first`` is the bus of slot 0."""
+    return Bdf(first + slot, 0, 0)
 
 
 def lowest_free(taken: Iterable[int], first: int = 0) -> int:

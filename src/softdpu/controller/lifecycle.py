@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +47,7 @@ class Blueprint(msgspec.Struct, frozen=True):
     export: Export = "vfio-user"
     export_reason: str = ""
     connects_to: str = ""  # where its VMM listens; empty: the DPU does
+    vf_id: int | None = None
 
     @property
     def representor(self) -> str:
@@ -63,6 +64,7 @@ class Lifecycle:
         self.devices: dict[int, Device] = {}
         self.uplinks: dict[int, Joined] = {}  # by number, those that have joined
         self.link: DatapathLink | None = None
+        self.on_vfs: Callable[[Device], None] = lambda _: None  # told when a host enabled or disabled VFs
 
     @property
     def datapath(self) -> DatapathLink:
@@ -77,7 +79,11 @@ class Lifecycle:
         if device is None:
             log.error("the datapath asks for function %d, which is not there", request.function)
             return Answer(request.function, request.request, errno.ENODEV, b"", None, ())
-        return device.answer(request, lambda queue: self.datapath.queue_counters(device.number, queue))
+        before = device.function.enabled_vfs
+        answer = device.answer(request, lambda queue: self.datapath.queue_counters(device.number, queue))
+        if device.function.enabled_vfs != before:
+            self.on_vfs(device)
+        return answer
 
     def negotiated(self, message: Negotiated) -> None:
         """A vhost-user front end has gone a step further."""
@@ -103,79 +109,93 @@ class Lifecycle:
 
     async def look_up_representors(self) -> None:
         """Representors outlive a controller: find those of the devices that were taken over."""
-        for device in list(self.devices.values()):
-            await self._quietly(self._look_up(device))
-
-    async def _look_up(self, device: Device) -> None:
-        link = await representors.find(device.record.representor, self.netns)
-        device.ifindex = link.ifindex if link else 0
+        try:
+            links = await representors.find_all(self.netns)
+        except FabricError as error:
+            log.warning("%s", error)
+            return
+        for device in self.devices.values():
+            link = links.get(device.record.representor)
+            device.ifindex = link.ifindex if link else 0
 
     async def create(self, plan: Blueprint) -> Device:
         """Bring a device up to the point where a VMM can connect. Raises OperatorError and leaves nothing behind."""
-        if len(self.devices) >= FUNCTIONS:
+        return (await self.create_all([plan]))[0]
+
+    async def create_all(self, plans: Sequence[Blueprint]) -> list[Device]:
+        """Bring devices up to the point where a VMM can connect: all, or none. Raises OperatorError."""
+        if len(self.devices) + len(plans) > FUNCTIONS:
             raise OperatorError(errno.ENOSPC, f"all {FUNCTIONS} functions of the DPU are in use: unplug one first.")
-        self._refuse_twins(plan)
-        device = self._draft(plan)
+        self._refuse_twins(plans)
+        devices = self._drafts(plans)
         with ExitStack() as undo:
-            tap = await self._representor(plan.representor, plan.config.mtu)
-            device.tap, device.ifindex = tap.fd, tap.ifindex
-            undo.callback(device.let_go)
-            undo.callback(self._unlink_all, device)
-            self.devices[device.number] = device
-            undo.callback(self.devices.pop, device.number)
-            await self._hand_over(device)
+            taps = await self._representors([(plan.representor, plan.config.mtu) for plan in plans])
+            for device, tap in zip(devices, taps, strict=True):
+                device.tap, device.ifindex = tap.fd, tap.ifindex
+                undo.callback(device.let_go)
+            for device in devices:
+                undo.callback(self._unlink_all, device)
+                self.devices[device.number] = device
+                undo.callback(self.devices.pop, device.number)
+            await self._hand_over_all(devices)
             undo.pop_all()
-        if not plan.config.link_up:
-            await self.follow_link(device)
-        log.info("%s: created, %s, representor %s", device.name, self.where(device), device.record.representor)
-        return device
+        for device in devices:
+            if not device.function.state.config.link_up:
+                await self.follow_link(device)
+            log.info("%s: created, %s, representor %s", device.name, self.where(device), device.record.representor)
+        return devices
+
+    async def _hand_over_all(self, devices: Sequence[Device]) -> None:
+        """All to the datapath, or none. Messages on its socket keep their order, so an undone one is not left there."""
+        results = await asyncio.gather(*map(self._hand_over, devices), return_exceptions=True)
+        failed = next((result for result in results if isinstance(result, BaseException)), None)
+        if failed is None:
+            return
+        if (link := self.link) is not None:
+            for device, result in zip(devices, results, strict=True):
+                if result is None:
+                    link.send(Destroy(link.ticket(), device.number))
+        raise failed
 
     async def give_back(self, device: Device) -> None:
         """A new datapath serves the device, as the former one did. Raises OperatorError."""
         device.orphaned()
         if device.tap is None:
-            tap = await self._representor(device.record.representor, device.function.state.config.mtu)
+            (tap,) = await self._representors([(device.record.representor, device.function.state.config.mtu)])
             device.tap, device.ifindex = tap.fd, tap.ifindex
         await self._hand_over(device)
-        await self.follow_link(device)
+        if not device.function.state.config.link_up:
+            await self.follow_link(device)
         log.info("%s: given to the new datapath", device.name)
 
-    def _refuse_twins(self, plan: Blueprint) -> None:
+    def _refuse_twins(self, plans: Sequence[Blueprint]) -> None:
         """No two devices share an id. The controller numbers them itself, so this is for recovery files."""
-        for device in self.devices.values():
-            record = device.record
-            for what, taken, wanted in (
-                ("VUID", record.vuid, plan.vuid),
-                ("pf_id", record.pf_id, plan.pf_id),
-                ("scalable function", record.sf_num, plan.sf_num),
-            ):
-                if taken == wanted:
+        taken = {thing: device.name for device in self.devices.values() for thing in _ids(device.record)}
+        for plan in plans:
+            for thing in _ids(plan):
+                if (owner := taken.get(thing)) is not None:
                     raise OperatorError(
                         errno.EEXIST,
-                        f"{plan.vuid} cannot be made: {what} {taken} belongs to {device.name}. Unplug that one first, "
+                        f"{plan.vuid} cannot be made: {' '.join(thing)} belongs to {owner}. Unplug that one first, "
                         "or choose another.",
                     )
 
-    async def _representor(self, name: str, mtu: int) -> representors.Representor:
+    async def _representors(self, wanted: Sequence[tuple[str, int]]) -> list[representors.Representor]:
         try:
-            return await representors.create(name, self.netns, mtu)
+            return await representors.create_all(wanted, self.netns)
         except FabricError as error:
             raise OperatorError(error.errno, str(error)) from error
 
-    def _draft(self, plan: Blueprint) -> Device:
-        try:
-            function: AnyFunction = (
-                VhostFunction.create(plan.config, bool(plan.connects_to))
-                if plan.export == "vhost-user"
-                else Function.create(plan.config)
-            )
-        except ValueError as error:
-            reason = str(error).rstrip(".")
-            raise OperatorError(getattr(error, "errno", errno.EINVAL), f"{reason}.") from error
+    def _drafts(self, plans: Sequence[Blueprint]) -> list[Device]:
+        free = (number for number in range(FUNCTIONS) if number not in self.devices)
+        return [self._draft(plan, number) for plan, number in zip(plans, free, strict=False)]
+
+    def _draft(self, plan: Blueprint, number: int) -> Device:
+        function = self._function(plan.config, plan.export, bool(plan.connects_to))
         record = Record(
             kind=plan.kind,
             pf_id=plan.pf_id,
-            vf_id=None,
+            vf_id=plan.vf_id,
             slot=plan.slot,
             vuid=plan.vuid,
             ib_device=plan.ib_device,
@@ -189,7 +209,15 @@ class Lifecycle:
             export_reason=plan.export_reason,
             connects_to=plan.connects_to,
         )
-        return Device(identity.lowest_free(self.devices), record, function)
+        return Device(number, record, function)
+
+    @staticmethod
+    def _function(config: FunctionConfig, export: Export, client: bool = False) -> AnyFunction:
+        try:
+            return VhostFunction.create(config, client) if export == "vhost-user" else Function.create(config)
+        except ValueError as error:
+            reason = str(error).rstrip(".")
+            raise OperatorError(getattr(error, "errno", errno.EINVAL), f"{reason}.") from error
 
     async def _hand_over(self, device: Device) -> None:
         link, records = self.datapath, device.export == "vhost-user"
@@ -237,18 +265,49 @@ class Lifecycle:
             except OperatorError as error:
                 log.warning("%s", error)  # it is just going, or the datapath has gone
 
+    async def reshape(self, device: Device, config: FunctionConfig) -> None:
+        """The device becomes one of this configuration, on a socket of the same name; nobody may be connected.
+
+        Raises OperatorError: it is as it was.
+        """
+        before, fresh = device.function, self._function(config, device.export)
+        await self._forget(device)
+        device.function = fresh
+        try:
+            await self.give_back(device)
+        except BaseException:
+            device.function = before
+            await self.give_back(device)
+            raise
+
     async def destroy(self, device: Device) -> None:
         """Close its sockets, delete its representor, forget it. What has gone already is no error."""
-        device.let_go()  # first: whoever closes a tap last waits for the kernel, and the datapath has a thread for that
+        await self.destroy_all([device])
+
+    async def destroy_all(self, devices: Sequence[Device]) -> None:
+        """Likewise of many."""
+        if not devices:
+            return
+        for device in devices:  # first: whoever closes a tap last waits for the kernel
+            device.let_go()
+        await asyncio.gather(*map(self._forget, devices))
+        for device in devices:
+            self.devices.pop(device.number, None)
+            self._unlink_all(device)
+        names = [device.record.representor for device in devices]
+        await self._quietly(
+            representors.delete_all(names, self.netns) if len(names) > 1 else representors.delete(names[0], self.netns)
+        )
+        for device in devices:
+            log.info("%s: gone", device.name)
+
+    async def _forget(self, device: Device) -> None:
+        """The datapath serves it no more."""
         try:
             if self.link is not None:
                 await self.link.ask(Destroy(self.link.ticket(), device.number))
         except DatapathError as error:
             log.warning("%s: %s", device.name, error)
-        self.devices.pop(device.number, None)
-        self._unlink_all(device)
-        await self._quietly(representors.delete(device.record.representor, self.netns))
-        log.info("%s: gone", device.name)
 
     def sweep(self, kinds: Sequence[str] = ("sock", "rings")) -> None:
         """Remove the files of devices that are not there: a controller died before it could."""
@@ -319,6 +378,12 @@ def kept_rings(path: Path) -> BinaryIO:
             f"the file {path} cannot be made ({error.strerror or error}): free space there, or make the place "
             "writable, then try again.",
         ) from error
+
+
+def _ids(who: Record | Blueprint) -> list[tuple[str, str]]:
+    """What no two devices have in common, each with what it is called."""
+    pf = f"{who.pf_id}" if who.vf_id is None else f"{who.pf_id} vf {who.vf_id}"
+    return [("VUID", who.vuid), ("pf_id", pf), ("scalable function", f"{who.sf_num}")]
 
 
 def listen(path: Path) -> socket.socket:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from softdpu.controller import errors
 from softdpu.firmware.parameters import MOST_SWITCH_PORTS
-from softdpu.firmware.rules import LEAST_VECTORS, functions, hotplug_places
+from softdpu.firmware.rules import LEAST_VECTORS, functions, hotplug_places, vf_vectors
+from softdpu.pci.sriov import MOST_VECTORS
 
 MOST_QUEUES = 65  # virtqueues of a device: 32 pairs and the control queue
 PORT_ADDRESSES = ("0000:03:00.0", "0000:03:00.1")  # of the network ports, as on the card
@@ -36,6 +37,16 @@ class Limits:
     def vectors(self) -> int:
         """MSI-X vectors of a PF."""
         return max(self.firmware["VIRTIO_NET_EMULATION_NUM_MSIX"], LEAST_VECTORS)
+
+    @property
+    def vf_vectors(self) -> int:
+        """MSI-X vectors that a VF comes with."""
+        return min(max(vf_vectors(self.firmware), LEAST_VECTORS), MOST_VECTORS)
+
+    @property
+    def vfs(self) -> int:
+        """How many VFs each static PF can have."""
+        return self.firmware["VIRTIO_NET_EMULATION_NUM_VF"]
 
     @property
     def queues(self) -> int:

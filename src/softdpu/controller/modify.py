@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from softdpu.controller import errors
+from softdpu.controller import errors, pools
 from softdpu.controller.devices import AnyFunction, Device, copied
 from softdpu.controller.hosts import Hosts
 from softdpu.controller.lifecycle import Lifecycle
+from softdpu.controller.plug import Plugger
 from softdpu.controller.replug import out_of_their_hosts
 from softdpu.controller.requests import ModifyDevice, parse_mac
+from softdpu.controller.vfs import Vfs
 from softdpu.net.mistakes import DriverBound, Mistake
 from softdpu.net.vhost import VhostFunction
 from softdpu.virtio.outcome import NOTHING, Effects
@@ -34,13 +36,15 @@ Keep = Callable[[Device], None]
 
 
 async def carry_out(
-    life: Lifecycle, hosts: Hosts, devices: Sequence[Device], request: ModifyDevice, keep: Keep
+    life: Lifecycle, hosts: Hosts, plugger: Plugger, devices: Sequence[Device], request: ModifyDevice
 ) -> None:
-    """All of the changes to all of the devices, or none; ``keep`` writes a recovery file. Raises OperatorError.
+    """All of the changes to all of the devices, or none. Raises OperatorError.
 
     A representor is widened before its device, so that at no moment a guest may send what it does not take.
     """
     rehearse(devices, request)
+    await _reshape(life, plugger.vfs, devices, request)
+    keep = plugger.keep_or_refuse
     widened: list[tuple[Device, int]] = []
     try:
         if request.mtu is not None:
@@ -62,6 +66,18 @@ def shown_by_its_vmm(device: Device, request: ModifyDevice) -> bool:
     """Whether something changes that QEMU fixed when it got the device, so that it must get it anew."""
     plugged = device.export == "vhost-user" and device.record.place is not None
     return plugged and not OF_THE_VMM.isdisjoint(request.changes)
+
+
+async def _reshape(life: Lifecycle, vfs: Vfs, devices: Sequence[Device], request: ModifyDevice) -> None:
+    """Other numbers of vectors and queues make another function of a VF. Its file follows with the other changes."""
+    if request.msix_num is None and request.num_qps is None:
+        return
+    for device in devices:
+        config = pools.changed(
+            device.name, device.function.state.config, vfs.left(vfs.owner(device)), request.msix_num, request.num_qps
+        )
+        await life.reshape(device, config)
+        device.identity(max_queues=config.queues)
 
 
 async def _follow(life: Lifecycle, hosts: Hosts, device: Device, request: ModifyDevice) -> None:
@@ -100,6 +116,8 @@ def apply(device: Device, function: AnyFunction, request: ModifyDevice) -> Effec
     """The changes to one function of a device, as far as they can be done. Raises OperatorError."""
     effects = NOTHING
     for name, value in request.changes.items():
+        if name in VF_ONLY:
+            continue  # done before the rest
         try:
             effects = effects + SETTERS[name](function, value)
         except Mistake as mistake:
@@ -109,7 +127,14 @@ def apply(device: Device, function: AnyFunction, request: ModifyDevice) -> Effec
 
 def check(device: Device, name: str) -> None:
     """Whether a property can be changed at all."""
-    if name in VF_ONLY:
+    if name in VF_ONLY and device.record.vf_id is not None:
+        if device.connected:
+            raise errors.OperatorError(
+                errno.EBUSY,
+                f"{VF_ONLY[name]} of {device.name} cannot change while {device.peer or 'a VMM'} has it: shut that "
+                "guest down first, or take the VF out of it.",
+            )
+    elif name in VF_ONLY:
         raise errors.OperatorError(
             errno.EPERM,
             f"{VF_ONLY[name]} of {device.name} cannot change: it is a {device.record.kind}, and only VFs share a pool. "

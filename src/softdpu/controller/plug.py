@@ -8,14 +8,16 @@ from typing import Any
 import msgspec
 
 from softdpu.controller import errors, identity, peers
+from softdpu.controller.configuration import Series
 from softdpu.controller.connectors import Connectors
 from softdpu.controller.devices import Device, Place
 from softdpu.controller.export import Situation, Wish, choose
 from softdpu.controller.hosts import Hosts, check_surprise
 from softdpu.controller.lifecycle import Blueprint, Lifecycle
 from softdpu.controller.limits import Limits
-from softdpu.controller.recovery import Recovery, RecoveryFile
+from softdpu.controller.recovery import Recovery, RecoveryFile, content
 from softdpu.controller.requests import SUCCESS, Hotplug, parse_features
+from softdpu.controller.vfs import Vfs
 from softdpu.host.interface import Abilities
 from softdpu.net.state import FunctionConfig, Layout
 from softdpu.pci.sriov import Sriov
@@ -28,6 +30,7 @@ STATIC_QUEUES = 3
 STATIC_QUEUE_SIZE = 256
 DEFAULT_MTU = 1500
 SPEED = 25000  # Mb/s, what the product reports
+NO_SERIES = Series()
 
 
 class Plugger:
@@ -41,6 +44,7 @@ class Plugger:
         limits: Limits,
         recovery: Recovery,
         wish: Wish = "auto",
+        vf: Series = NO_SERIES,
     ) -> None:
         self.life = life
         self.hosts = hosts
@@ -48,6 +52,7 @@ class Plugger:
         self.limits = limits
         self.recovery = recovery
         self.wish = wish  # of virtnet.conf
+        self.vfs = Vfs(life, limits, recovery, vf)
         self.serial = identity.board(life.root.path)
 
     # ---- what is there from power-on
@@ -59,6 +64,7 @@ class Plugger:
         """
         there = {device.record.vuid for device in self.life.devices.values()}
         files = self.recovery.read_all()
+        vfs = {vuid: file for vuid, file in files.items() if file.device_type == "vf"}
         for number in range(self.limits.firmware["VIRTIO_NET_EMULATION_NUM_PF"]):
             plan = self.static_plan(number, mac_base, features, files.get(identity.static_vuid(self.serial, number)))
             if plan.vuid not in there:
@@ -66,9 +72,11 @@ class Plugger:
         for vuid, file in files.items():
             if vuid not in there and file.device_type == "hotplug":
                 await self._recover(vuid, file)
+        await self.vfs.bring_up(vfs, {device.name for device in self.life.devices.values()} - there)
         self.life.sweep()
         for device in self.life.devices.values():  # its controller may have died before it wrote the file
-            self._remember(device)
+            if device.name not in files or files[device.name] != content(device, files[device.name].boot):
+                self.keep(device)
 
     async def _make_static(self, plan: Blueprint, *, must: bool) -> None:
         try:
@@ -78,10 +86,14 @@ class Plugger:
                 raise
             log.error("%s is missing: %s", plan.vuid, error)
 
-    def _remember(self, device: Device) -> None:
+    def keep_or_refuse(self, device: Device) -> None:
+        """Write the recovery file of a device. Raises NotWritten."""
+        self.recovery.write(device, boot="" if device.record.vf_id is None else self.vfs.boot)
+
+    def keep(self, device: Device) -> None:
         """Write the recovery file of a device that is there whether or not that works."""
         try:
-            self.recovery.write(device)
+            self.keep_or_refuse(device)
         except errors.OperatorError as error:
             log.error("%s: a reboot would not bring it back as it is: %s", device.name, error)
 
@@ -112,16 +124,19 @@ class Plugger:
                     link_up=bool(file.link) if file else True,
                     mrg_rxbuf=self.limits.mrg_rxbuf,
                     packed_vq=self.limits.packed_vq,
-                    sriov=self._vfs(number),
+                    sriov=self._sriov(number),
                     legacy_access=self.limits.vf_legacy,
                 ),
             )
         )
 
-    def _vfs(self, number: int) -> Sriov | None:
-        """The VFs of a static PF: behind all PFs, those of one PF together."""
-        pfs, total = (self.limits.firmware[f"VIRTIO_NET_EMULATION_NUM_{kind}"] for kind in ("PF", "VF"))
-        return Sriov(total, pfs - number + number * total) if total else None
+    def _sriov(self, number: int) -> Sriov | None:
+        """Which VFs static PF ``number`` can have; the next PF is where ARI says that the device goes on."""
+        pfs, vfs = self.limits.firmware["VIRTIO_NET_EMULATION_NUM_PF"], self.limits.vfs
+        if not vfs:
+            return None
+        following = identity.static_bdf(number + 1).raw & 0xFF if number + 1 < pfs else 0
+        return Sriov(vfs, identity.first_vf_offset(number, vfs), next_function=following)
 
     def _exported(
         self, plan: Blueprint, host: Abilities | None = None, asked: Wish | None = None, vectors: int | None = None
@@ -247,7 +262,7 @@ class Plugger:
         if bdf is not None:
             device.identity(bdf=bdf)
             await self.life.update(device, Effects())
-            self._remember(device)
+            self.keep(device)
 
     def _plan(self, request: Hotplug) -> Blueprint:
         devices = self.life.devices.values()
@@ -259,7 +274,7 @@ class Plugger:
             ),
             slot=slot,
             vuid=identity.hotplug_vuid(self.serial, slot),
-            bdf=identity.hotplug_bdf(slot),
+            bdf=identity.hotplug_bdf(slot, self._first_bus),
             ib_device=request.ib_device,
             port=self.limits.port(request.ib_device),
             sf_num=self._sf(request.sf_num),
@@ -276,6 +291,10 @@ class Plugger:
                 packed_vq=self.limits.packed_vq,
             ),
         )
+
+    @property
+    def _first_bus(self) -> int:
+        return identity.first_hotplug_bus(self.limits.firmware["VIRTIO_NET_EMULATION_NUM_PF"], self.limits.vfs)
 
     def _sf(self, asked: int | None) -> int:
         taken = {device.record.sf_num: device.name for device in self.life.devices.values()}

@@ -55,6 +55,7 @@ class RecoveryFile(msgspec.Struct, omit_defaults=True, frozen=True):
     export: Export = "vfio-user"
     export_reason: Annotated[str, msgspec.Meta(max_length=256)] = ""
     connects_to: Annotated[str, msgspec.Meta(max_length=SOCKET_PATH_LIMIT)] = ""
+    boot: Annotated[str, msgspec.Meta(max_length=64)] = ""  # of a VF: the boot of the machine in which it was made
 
     def __post_init__(self) -> None:
         parse_mac(self.mac)
@@ -68,8 +69,8 @@ class RecoveryFile(msgspec.Struct, omit_defaults=True, frozen=True):
         return parse_mac(self.mac)
 
 
-def content(device: Device) -> RecoveryFile:
-    """What the file of a device says."""
+def content(device: Device, boot: str = "") -> RecoveryFile:
+    """What the file of a device says; ``boot`` for one that does not outlive that boot of the machine."""
     record, config = device.record, device.function.state.config
     function_type, device_type = KINDS[record.kind]
     return RecoveryFile(
@@ -93,6 +94,7 @@ def content(device: Device) -> RecoveryFile:
         export=device.export,
         export_reason=record.export_reason,
         connects_to=record.connects_to,
+        boot=boot,
     )
 
 
@@ -103,10 +105,14 @@ class Recovery:
         self._folder = folder
         self._enabled = enabled
 
-    def write(self, device: Device) -> None:
-        """Write the device's file, whole or not at all. Raises NotWritten."""
+    def write(self, device: Device, boot: str = "") -> None:
+        """Write the device's file, whole or not at all. Raises NotWritten.
+
+        With ``boot`` nobody waits for the disk, for the file is of use until the machine goes down.
+        """
         if self._enabled:
-            durable.replace(self._folder / device.record.vuid, msgspec.json.encode(content(device)))
+            path, text = self._folder / device.record.vuid, msgspec.json.encode(content(device, boot))
+            durable.replace(path, text, sync=not boot)
 
     def remove(self, vuid: str) -> None:
         """Forget a device. Raises NotWritten."""

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from softdpu.controller import pools
 from softdpu.controller.devices import Device
 from softdpu.controller.identity import mac_text
+from softdpu.controller.pools import Share
 from softdpu.controller.root import Root
 from softdpu.datapath import ledger
 from softdpu.datapath.client import DatapathLink
@@ -38,6 +40,7 @@ OCTET_BINS = (
     ("8192_to_9022_octet_packets", "size_8192_to_9022"),
     ("9023_or_more_octet_packets", "size_9023_or_more"),
 )
+EMPTY = Share(0, 0)
 QUEUE_TOTALS = ("received_desc", "completed_desc", "bad_desc_errors")
 
 
@@ -72,9 +75,11 @@ def controller(manager: str, hotplug_limit: int, device_limit: int, queue_limit:
     }
 
 
-def device(subject: Device, root: Root, parent_address: str) -> dict[str, Any]:
-    """One device as ``virtnet list`` shows it."""
-    return _who(subject) | _sizes(subject) | _net(subject) | _port(subject, parent_address) | _export(subject, root)
+def device(subject: Device, root: Root, parent_address: str, pool: Share = EMPTY) -> dict[str, Any]:
+    """One device as ``virtnet list`` shows it; ``pool``: what its VFs can still be given."""
+    return (
+        _who(subject) | _sizes(subject, pool) | _net(subject) | _port(subject, parent_address) | _export(subject, root)
+    )
 
 
 def _who(subject: Device) -> dict[str, Any]:
@@ -88,20 +93,22 @@ def _who(subject: Device) -> dict[str, Any]:
         "vuid": record.vuid,
         "pci_bdf": str(record.bdf),
         "pci_vhca_id": hex(subject.number + 1),
-        "pci_max_vfs": "0",
-        "enabled_vfs": "0",
+        "pci_max_vfs": str(subject.function.total_vfs),
+        "enabled_vfs": str(subject.function.enabled_vfs),
     }
 
 
-def _sizes(subject: Device) -> dict[str, Any]:
+def _sizes(subject: Device, pool: Share) -> dict[str, Any]:
     function = subject.function
+    own = pools.share_of(function.state.config)
+    least, most = (pools.LEAST, pools.MOST) if subject.record.vf_id is not None else (EMPTY, own)
     return {
-        "msix_num_pool_size": 0,
-        "min_msix_num": 0,
-        "max_msix_num": function.state.config.vectors,
-        "min_num_of_qp": 0,
-        "max_num_of_qp": pairs(function.state.config),
-        "qp_pool_size": 0,
+        "msix_num_pool_size": max(0, pool.vectors),
+        "min_msix_num": least.vectors,
+        "max_msix_num": most.vectors,
+        "min_num_of_qp": least.pairs,
+        "max_num_of_qp": most.pairs,
+        "qp_pool_size": max(0, pool.pairs),
         "num_msix": str(function.state.config.vectors),
         "num_queues": str(function.state.config.queues),
         "enabled_queues": str(function.enabled_queues),
@@ -179,11 +186,11 @@ def _export(subject: Device, root: Root) -> dict[str, Any]:
 
 
 def queried(
-    subject: Device, root: Root, parent_address: str, link: DatapathLink, queues: Iterable[int]
+    subject: Device, root: Root, parent_address: str, link: DatapathLink, queues: Iterable[int], pool: Share = EMPTY
 ) -> dict[str, Any]:
     """One device as ``virtnet query`` shows it; ``queues`` are the ones asked for."""
     function = subject.function
-    answer = device(subject, root, parent_address) | {
+    answer = device(subject, root, parent_address, pool) | {
         "device_features": features(function.device_features),
         "driver_features": features(function.driver_features),
         "status": status(function.status),

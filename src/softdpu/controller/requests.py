@@ -272,6 +272,18 @@ class PowerCycle(Request, frozen=True, kw_only=True):
     force: bool = False
 
 
+class SetVfs(Request, frozen=True, kw_only=True):
+    """How many VFs a static PF has from now on: what a host writes to sriov_numvfs."""
+
+    pf: int
+    num_vfs: int
+    force: bool = False  # take VFs away from QEMUs too
+
+    def __post_init__(self) -> None:
+        check_at_least("pf", self.pf, 0)
+        check_at_least("num_vfs", self.num_vfs, 0)
+
+
 class HostAttach(Request, frozen=True, kw_only=True):
     """A QEMU machine to plug devices into: the path of its QMP socket, and what to call it."""
 

@@ -15,6 +15,7 @@ from softdpu.controller.hosts import Hosts
 from softdpu.controller.lifecycle import Lifecycle
 from softdpu.controller.limits import PORT_ADDRESSES, Limits
 from softdpu.controller.plug import Plugger
+from softdpu.controller.pools import Share
 from softdpu.controller.requests import (
     SUCCESS,
     DeviceRef,
@@ -28,6 +29,7 @@ from softdpu.controller.requests import (
     ModifyQueue,
     PowerCycle,
     Query,
+    SetVfs,
     Stats,
 )
 from softdpu.controller.update import LiveUpdate
@@ -65,6 +67,8 @@ class Controller:
         self.live_update = LiveUpdate(life.root)
         self.changes = Changes(self.live_update)
         self._taking_over: asyncio.Task[None] | None = None
+        self._following: set[asyncio.Task[None]] = set()
+        life.on_vfs = self.vfs_changed
 
     # ---- devices
 
@@ -76,7 +80,15 @@ class Controller:
                 return candidate
             if device.vuid is None and (record.pf_id, record.vf_id) == (device.pf, device.vf):
                 return candidate
-        raise errors.NoSuchDevice(device.name, (f"pf {d.record.pf_id} ({d.name})" for d in self.ordered()))
+        raise errors.NoSuchDevice(device.name, self._known(device))
+
+    def _known(self, device: DeviceRef) -> list[str]:
+        """The devices that there are, for a sentence: the PFs, and of the one that is meant how many VFs it has."""
+        physical = [d for d in self.ordered() if d.record.vf_id is None]
+        meant = [d.function.enabled_vfs for d in physical if device.vf is not None and d.record.pf_id == device.pf]
+        if meant:
+            return [f"vf 0 to {meant[0] - 1} of pf {device.pf}" if meant[0] else f"no vf of pf {device.pf}"]
+        return [f"pf {d.record.pf_id} ({d.name})" for d in physical]
 
     def ordered(self) -> list[Device]:
         """All devices by PF and VF."""
@@ -97,6 +109,27 @@ class Controller:
         """Unplug a hotplug PF."""
         return await self.changes.make("unplug a device", lambda: self.plugger.unplug(self.find(device)))
 
+    async def set_vfs(self, request: SetVfs) -> Json:
+        """Have so many VFs of a PF."""
+        pf = self.find(DeviceRef(pf=request.pf))
+        vfs = self.plugger.vfs
+        await self.changes.make(
+            "create or destroy VFs", lambda: vfs.set_number(pf, request.num_vfs, force=request.force)
+        )
+        return {"pf_id": request.pf, "num_vfs": pf.function.enabled_vfs, **SUCCESS}
+
+    def vfs_changed(self, pf: Device) -> None:
+        """A host enabled or disabled VFs by its own hand: they come or go in their turn."""
+        task = asyncio.get_running_loop().create_task(self._follow_vfs(pf), name=f"VFs of {pf.name}")
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+
+    async def _follow_vfs(self, pf: Device) -> None:
+        try:
+            await self.changes.make("create or destroy VFs", lambda: self.plugger.vfs.follow(pf), of_set=False)
+        except errors.OperatorError as error:
+            log.error("%s: its VFs are not as its host wants them: %s", pf.name, error)
+
     async def list_devices(self) -> Json:
         """The controller's limits, and every device."""
         limits = self.limits
@@ -104,15 +137,23 @@ class Controller:
             "controller": report.controller(
                 limits.manager, limits.hotplug_devices, limits.devices, limits.devices * limits.queues
             ),
-            "devices": [report.device(d, self.life.root, self._parent(d)) for d in self.ordered()],
+            "devices": [report.device(d, self.life.root, self._parent(d), self._pool(d)) for d in self.ordered()],
         }
+
+    def _pool(self, device: Device) -> Share:
+        """What the VFs of a PF can still be given; nothing of a device that has none."""
+        return self.plugger.vfs.left(device) if device.function.enabled_vfs else Share(0, 0)
 
     async def query(self, request: Query) -> Json:
         """Devices in full."""
         queues: Sequence[int] = ALL_QUEUES if request.queue is None else [request.queue]
         shown = [] if request.brief else queues
         link, root = self.life.datapath, self.life.root
-        return {"devices": [report.queried(d, root, self._parent(d), link, shown) for d in self.chosen(request)]}
+        return {
+            "devices": [
+                report.queried(d, root, self._parent(d), link, shown, self._pool(d)) for d in self.chosen(request)
+            ]
+        }
 
     async def stats(self, request: Stats) -> Json:
         """Packet counters of a device's queues."""
@@ -135,8 +176,7 @@ class Controller:
         """Change properties of one device, or of all of them."""
 
         async def change() -> None:
-            devices, keep = self.chosen(request), self.plugger.recovery.write
-            await modify.carry_out(self.life, self.hosts_attached, devices, request, keep)
+            await modify.carry_out(self.life, self.hosts_attached, self.plugger, self.chosen(request), request)
 
         await self.changes.make("modify a device", change, of_set=False)
         return dict(SUCCESS)
@@ -231,8 +271,7 @@ class Controller:
                 )
             self.power()
             self.plugger.recovery.clear()
-            for device in self.ordered():
-                await self.life.destroy(device)
+            await self.life.destroy_all(self.ordered())
 
         return await self._make_last("power-cycle", "power-cycle", change)
 

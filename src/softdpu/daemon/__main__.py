@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -87,10 +88,17 @@ def _rehearse(root: Root) -> int:
     return 0
 
 
+def _raise_descriptor_limit() -> None:
+    """A device has a representor's descriptor here, and each one on its way to the datapath more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 async def _run(root: Root, netns: str | None) -> str:
     """How the controller shall end. What it had begun is ended when it cannot start."""
     from softdpu.daemon.assembly import Assembly  # noqa: PLC0415 (the command line answers without it)
 
+    _raise_descriptor_limit()
     leaving: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def leave(how: str) -> None:

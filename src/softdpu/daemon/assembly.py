@@ -1,6 +1,7 @@
 """The parts of a controller put together, started and ended in order."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 
@@ -27,6 +28,7 @@ from softdpu.firmware.rules import scalable_function_shortage
 
 log = logging.getLogger("softdpu")
 FAILURES = (process.DatapathUnavailable, DatapathError, FabricError, OSError)
+TRIES = 4
 REST = (
     0.5  # seconds between the end of a datapath and a fresh start, so that one that cannot live is not started in a row
 )
@@ -55,7 +57,10 @@ class Assembly:
         self.connectors = Connectors(self.life)
         self.hosts = Hosts(root, self.life, self.connectors)
         recovery = Recovery(root.recovery, self.configuration.recovery)
-        self.plugger = Plugger(self.life, self.hosts, self.connectors, self.limits, recovery, self.configuration.export)
+        settings = self.configuration
+        self.plugger = Plugger(
+            self.life, self.hosts, self.connectors, self.limits, recovery, settings.export, settings.vf
+        )
         self.controller = Controller(self.life, self.hosts, self.plugger, self.limits, leave, self.firmware.power_cycle)
         self.service: Service = self.controller
         self.uplinks = Uplinks(self.life, self.configuration.uplinks, self.configuration.flooding)
@@ -94,6 +99,18 @@ class Assembly:
             log.error("%s", error)
 
     async def _join(self) -> None:
+        """Join the datapath that runs, or start one. One that is just ending takes its time with many functions."""
+        for _ in range(TRIES):
+            try:
+                return await self._try_to_join()
+            except DatapathError as error:
+                if error.errno != errno.ECONNRESET:
+                    raise
+                log.info("%s", error)
+            await asyncio.sleep(REST)
+        return await self._try_to_join()
+
+    async def _try_to_join(self) -> None:
         socket, fresh = await process.join(self.root.datapath, self.root.datapath_log)
         link = DatapathLink(socket, self._answer, self._datapath_gone, self.life.negotiated)
         try:
@@ -143,6 +160,7 @@ class Assembly:
         await self._join()
         for device in list(self.life.devices.values()):
             await self.life.give_back(device)
+        await self.plugger.vfs.follow_all()  # a PF that was in use has been reset
         self.life.uplinks.clear()
         await self.uplinks.start()
         await self._follow_masters(list(self.life.devices.values()))

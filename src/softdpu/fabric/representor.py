@@ -9,14 +9,15 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST  # type: ignore[import-untyped]
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl import RTM_NEWLINK  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
 
 from softdpu.fabric import tap
@@ -73,15 +74,23 @@ async def create(name: str, netns: str | None, mtu: int) -> Representor:
 
     Raises a FabricError; nothing is left behind then.
     """
-    if not _NAME.fullmatch(name) or name in {".", ".."}:
-        raise BadInterfaceName(name)
-    descriptor = await _open(name, netns)
+    return (await create_all([(name, mtu)], netns))[0]
+
+
+async def create_all(wanted: Sequence[tuple[str, int]], netns: str | None) -> list[Representor]:
+    """Makes representors of these names and MTUs: all of them, or none. Raises a FabricError."""
+    for name, _ in wanted:
+        if not _NAME.fullmatch(name) or name in {".", ".."}:
+            raise BadInterfaceName(name)
+    making = asyncio.ensure_future(inside(netns, lambda: _make_all(wanted, netns)))
     try:
-        ifindex = await _bring_up(name, netns, mtu)
-    except BaseException:
-        os.close(descriptor)
+        made = await asyncio.shield(making)
+    except asyncio.CancelledError:
+        making.add_done_callback(_close_result)  # the thread goes on, and nobody else will learn of its descriptors
         raise
-    return Representor(name, descriptor, ifindex)
+    if isinstance(made, _Failure):
+        await _refuse(made, netns)
+    return made
 
 
 async def find(name: str, netns: str | None) -> Link | None:
@@ -90,11 +99,48 @@ async def find(name: str, netns: str | None) -> Link | None:
         return await _look_up(routes, name)
 
 
+async def find_all(netns: str | None) -> dict[str, Link]:
+    """Every interface of the namespace by its name."""
+    async with netlink(netns) as routes:
+        links = [link_of(message) async for message in await routes.link("dump")]
+    return {link.name: link for link in links}
+
+
 async def delete(name: str, netns: str | None) -> None:
     """Ends a representor although somebody may hold its descriptor. One that is gone already is no error."""
     async with netlink(netns) as routes, _errors(name, netns, "deleting it"):
         if link := await _look_up(routes, name):
             await routes.link("del", index=link.ifindex)
+
+
+async def delete_all(names: Iterable[str], netns: str | None) -> None:
+    """Ends representors although somebody may hold their descriptors. Those that are gone already are no error.
+
+    One by one the kernel waits some 20 ms for each. So they get a group of their own, which goes as one.
+    """
+    async with netlink(netns) as routes:
+        messages = [message async for message in await routes.link("dump")]
+        wanted = set(names)
+        found = [message["index"] for message in messages if message.get("ifname") in wanted]
+        taken = {message.get("group") for message in messages}
+        group = next(number for number in iter(lambda: secrets.randbelow(1 << 31), 0) if number not in taken)
+        gone = 0
+        for index in found:
+            with suppress(NetlinkError):  # it has gone meanwhile
+                await routes.link("set", index=index, group=group)
+                gone += 1
+        if gone:
+            await _delete_group(routes, group)
+
+
+async def _delete_group(routes: Netlink, group: int) -> None:
+    message = ifinfmsg()
+    message["attrs"] = [("IFLA_GROUP", group)]
+    try:
+        _ = [reply async for reply in await routes.nlm_request(message, RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK)]
+    except NetlinkError as error:
+        if error.code != errno.ENODEV:
+            raise RepresentorRefused("the group", "deleting them", OSError(error.code, str(error))) from error
 
 
 async def set_mtu(name: str, netns: str | None, mtu: int) -> None:
@@ -121,22 +167,55 @@ async def statistics(name: str, netns: str | None) -> Statistics:
         return Statistics(**{field: counters[field] for field in Statistics.__struct_fields__})
 
 
-async def _open(name: str, netns: str | None) -> int:
-    opening = asyncio.ensure_future(inside(netns, lambda: tap.open_tap(name)))
+class _Failure(NamedTuple):
+    """Which representor could not be made, and at which step."""
+
+    name: str
+    what: str
+    error: OSError
+
+
+def _make_all(wanted: Sequence[tuple[str, int]], netns: str | None) -> "list[Representor] | _Failure":
+    """In a thread that is in the namespace. What was made is undone when one fails."""
+    made: list[Representor] = []
+    for name, mtu in wanted:
+        result = _make(name, mtu, netns)
+        if isinstance(result, _Failure):
+            _close_all(made)
+            return result
+        made.append(result)
+    return made
+
+
+def _make(name: str, mtu: int, netns: str | None) -> Representor | _Failure:
     try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        opening.add_done_callback(_close_result)  # the thread goes on, and nobody else will learn of its descriptor
-        raise
+        descriptor = tap.open_tap(name)
     except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise NameTaken(name, place(netns), await _owner(name, netns)) from error
-        raise RepresentorRefused(name, "making the tap", error) from error
+        return _Failure(name, "making the tap", error)
+    try:
+        mac = bytes.fromhex(stable_mac(name, netns).replace(":", ""))
+        return Representor(name, descriptor, tap.bring_up(name, mtu, mac))
+    except OSError as error:
+        os.close(descriptor)
+        return _Failure(name, f"setting it up with MTU {mtu}", error)
 
 
-def _close_result(opening: "asyncio.Future[int]") -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        os.close(opening.result())
+def _close_all(made: Iterable[Representor]) -> None:
+    for representor in made:
+        os.close(representor.fd)
+
+
+async def _refuse(failure: _Failure, netns: str | None) -> NoReturn:
+    if failure.error.errno == errno.EBUSY:
+        raise NameTaken(failure.name, place(netns), await _owner(failure.name, netns)) from failure.error
+    if failure.error.errno == errno.ENODEV:
+        raise RepresentorNotFound(failure.name, place(netns)) from failure.error
+    raise RepresentorRefused(failure.name, failure.what, failure.error) from failure.error
+
+
+def _close_result(making: "asyncio.Future[list[Representor] | _Failure]") -> None:
+    if not making.cancelled() and making.exception() is None and isinstance(made := making.result(), list):
+        _close_all(made)
 
 
 async def _owner(name: str, netns: str | None) -> str:
@@ -146,13 +225,6 @@ async def _owner(name: str, netns: str | None) -> str:
     if link.kind != "tun":
         return f"a {link.kind or 'real'} interface"
     return await inside(netns, lambda: tap.owner(name)) or "a tap that no process holds"
-
-
-async def _bring_up(name: str, netns: str | None, mtu: int) -> int:
-    async with _found(name, netns, f"setting it up with MTU {mtu}") as (routes, link):
-        await routes.link("set", index=link.ifindex, mtu=mtu, address=stable_mac(name, netns))
-        await routes.link("set", index=link.ifindex, state="up")
-        return link.ifindex
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import socket
 import struct
 from pathlib import Path
 
@@ -15,6 +16,10 @@ TUNSETVNETLE = 0x400454DC
 TUNGETDEVNETNS = 0x54E3
 SYS_PIDFD_GETFD = 438  # the same on every architecture
 
+SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # linux/sockios.h
+SIOCSIFMTU, SIOCSIFHWADDR = 0x8922, 0x8924
+ARPHRD_ETHER = 1
+IFF_UP = 0x0001
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
@@ -37,6 +42,23 @@ def open_tap(name: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def bring_up(name: str, mtu: int, mac: bytes) -> int:
+    """Set MTU and address of an interface of the calling thread's namespace and take it up; its index.
+
+    Raises OSError: ENODEV when it is not there.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+
+        def set_(request: int, layout: str, *values: object) -> bytes:
+            return fcntl.ioctl(any_socket, request, struct.pack(f"16s{layout}24x", name.encode(), *values)[:40])
+
+        set_(SIOCSIFMTU, "i", mtu)
+        set_(SIOCSIFHWADDR, "H6s", ARPHRD_ETHER, mac)
+        (flags,) = struct.unpack_from("H", set_(SIOCGIFFLAGS, "H", 0), 16)
+        set_(SIOCSIFFLAGS, "H", flags | IFF_UP)
+        return socket.if_nametoindex(name)
 
 
 def owner(name: str) -> str | None:

@@ -153,6 +153,13 @@ class VhostFunction:
         return self.agreement.status | _steps(self.agreement)
 
     @property
+    def total_vfs(self) -> int:
+        """The PCI function is the VMM's: it has no VFs of ours."""
+        return 0
+
+    enabled_vfs = total_vfs
+
+    @property
     def runs(self) -> bool:
         """Whether queues run, so a driver is bound. A front end without SET_STATUS does not say when it has gone."""
         return self.agreement is not None and any(ring.started for ring in self.agreement.rings)

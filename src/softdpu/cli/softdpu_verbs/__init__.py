@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from types import ModuleType
 from typing import Protocol, cast
 
-from softdpu.cli.softdpu_verbs import docs, doctor, explain, host, lab, power_cycle, qemu_args, stop
+from softdpu.cli.softdpu_verbs import docs, doctor, explain, host, lab, power_cycle, qemu_args, stop, vfs
 from softdpu.controller.root import Root
 
 
@@ -24,6 +24,7 @@ MODULES: dict[str, ModuleType] = {
     "lab": lab,
     "power-cycle": power_cycle,
     "host": host,
+    "vfs": vfs,
     "stop": stop,
     "qemu-args": qemu_args,
     "explain": explain,
