@@ -1,7 +1,7 @@
 """``make bench``: ours beside the peers, as ratios of interleaved runs. ``make bench ROWS=small,latency``: these only.
 
 Prints the table of docs/performance.md and writes build/bench.json and build/bench.svg; with ``--snapshot`` also
-docs/performance/.
+docs/performance/ and the table in the page.
 """
 
 import argparse
@@ -9,12 +9,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import msgspec
 
 from softdpu.lab import LabError
-from tools.bench import chart, guest, machine, one_thread, operator, switching, table, tap, virtio_user
+from tools.bench import guest, machine, one_thread, operator, snapshot, switching, table, tap, virtio_user
 from tools.bench.pairs import Comparison
 from tools.bench.rows import ROWS
 from tools.bench.windows import ROOT
@@ -43,9 +40,9 @@ def main() -> int:
     results: list[Comparison] = []
     missing = [name for name in arguments.rows if not _run(name, results)]
     print(f"\n{table.verdict(results)}")
-    _write(results, ROOT / "build")
+    snapshot.write(results, ROOT / "build")
     if arguments.snapshot:
-        _write(results, ROOT / "docs/performance")
+        snapshot.keep(results, ROOT / "docs/performance", ROOT / "docs/performance.md", list(RUNS))
     return 1 if missing else 0
 
 
@@ -71,13 +68,6 @@ def _run(name: str, results: list[Comparison]) -> bool:
         print(f"{name}: not measured: {error}", flush=True)
         return False
     return True
-
-
-def _write(results: list[Comparison], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {"command": "make bench", "machine": machine.describe(), "results": results}
-    (folder / "bench.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-    (folder / "bench.svg").write_text(chart.draw(results))
 
 
 if __name__ == "__main__":

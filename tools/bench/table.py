@@ -28,3 +28,25 @@ def verdict(results: Sequence[Comparison]) -> str:
     must = sum(result.reaches(result.must) for result in results)
     stretch = sum(result.reaches(result.stretch) for result in results)
     return f"{must} of {len(results)} reach what they must, {stretch} the stretch"
+
+
+def markdown(results: Sequence[Comparison]) -> str:
+    """The same as a table of a page: what misses what it must is bold."""
+    lines = ["| | peer | ours | ratio | spread | must | stretch |", "|---|---|---|---|---|---|---|"]
+    return "\n".join([*lines, *map(_cells, results)]) + "\n"
+
+
+def _cells(result: Comparison) -> str:
+    peer, ours = statistics.median(result.peer), statistics.median(result.ours)
+    sign = "≥" if result.better == "more" else "≤"
+    ratio = f"{result.ratio:.2f}"
+    cells = [
+        result.what,
+        f"{peer:.2f} {result.unit}",
+        f"{ours:.2f} {result.unit}",
+        ratio if result.reaches(result.must) else f"**{ratio}**",
+        f"{min(result.ratios):.2f}-{max(result.ratios):.2f}",
+        f"{sign} {result.must:.2f}",
+        f"{sign} {result.stretch:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
