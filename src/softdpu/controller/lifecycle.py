@@ -26,7 +26,7 @@ from softdpu.net.device import Function
 from softdpu.net.state import FunctionConfig
 from softdpu.net.vhost import VhostFunction
 from softdpu.virtio.effects import SetFabric, SetUplink
-from softdpu.virtio.outcome import Effects
+from softdpu.virtio.outcome import NOTHING, Effects, effects
 
 log = logging.getLogger("softdpu.lifecycle")
 BACKLOG = 16
@@ -256,12 +256,16 @@ class Lifecycle:
             reason = str(error).rstrip(".")
             raise OperatorError(error.errno, f"the datapath does not change {device.name}: {reason}.") from error
 
-    async def set_fabric(self, name: str, on: bool) -> None:
-        """The representor of this name joined (on False) or left a bridge: the built-in switch steps back or in."""
+    async def set_fabric(self, name: str, on: bool, moved: bool = True) -> None:
+        """The representor of this name joined (on False) or left a bridge: the built-in switch steps back or in.
+
+        A guest that ``moved`` by that is asked to make itself known where it is now (virtio 1.3 §5.1.6.5.4).
+        """
         for device in [d for d in self.devices.values() if d.record.representor == name]:
             log.info("%s: %s", device.name, "in the built-in switch" if on else f"{name} has a master: it switches now")
             try:
-                await self.update(device, Effects(items=(SetFabric(on=on),)))
+                asked = device.function.announce() if moved and isinstance(device.function, Function) else NOTHING
+                await self.update(device, effects(SetFabric(on=on)) + asked)
             except OperatorError as error:
                 log.warning("%s", error)  # it is just going, or the datapath has gone
 

@@ -90,7 +90,7 @@ class Assembly:
         """A representor may have joined or left a bridge while nobody was there to see."""
         for device in devices:
             name = device.record.representor
-            await self.life.set_fabric(name, on=not self.masters.enslaved(name))
+            await self.life.set_fabric(name, on=not self.masters.enslaved(name), moved=False)
 
     def _finish_update(self) -> None:
         try:
