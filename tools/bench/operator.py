@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
@@ -12,9 +11,7 @@ from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
-from softdpu.api.client import Client
 from softdpu.lab import Guest
-from tools.bench import many
 from tools.bench.pairs import PAIRS, Comparison
 from tools.bench.realtime import favoured
 from tools.bench.rows import HOTPLUG_TIME, IDLE_CORE, IDLE_MEMORY, LIST, RESTART, VERSION, Row
@@ -22,7 +19,11 @@ from tools.demo.pair import Pair
 from tools.demo.stage import Stage
 from tools.demo.steps import HOTPLUG, firmware
 
-DEVICES = 500
+DEVICES, PFS = 500, 4  # in all, and those that the others are VFs of
+FIRMWARE = (
+    "mlxconfig -d 03:00.0 -y s VIRTIO_NET_EMULATION_ENABLE=1 VIRTIO_NET_EMULATION_NUM_MSIX=4 SRIOV_EN=1 "
+    f"VIRTIO_NET_EMULATION_NUM_PF={PFS} VIRTIO_NET_EMULATION_NUM_VF={DEVICES // PFS - 1} PF_TOTAL_SF={DEVICES}"
+)
 SECONDS = 5  # in which devices are watched being idle
 PAUSE = 0.002  # between the pings of a restart
 ETH0 = Pair("en3f0pf0sf2000", "10.8.0")
@@ -36,14 +37,14 @@ def rows() -> Iterator[Comparison]:
 
 def _many() -> Iterator[Comparison]:
     with Stage() as stage:
-        many.settle(stage.root)
-        stage.start_controller([sys.executable, "-m", "tools.bench.many"])
+        _command(stage, *FIRMWARE.split())
+        _command(stage, "softdpu", "power-cycle")
+        stage.start_controller()
         assert stage.controller is not None
         processes = (stage.controller.pid, stage.datapath_pid())
         before = sum(map(_resident, processes))
-        client = Client(stage.root / "run/virtnet/controller.sock")
-        for number in range(DEVICES):
-            client.post("/v1/hotplug", _device(number))
+        for number in range(PFS):
+            _command(stage, "softdpu", "vfs", str(number), str(DEVICES // PFS - 1))
         listed = stage.shell("virtnet list | grep -c vuid", quiet=True).stdout.strip()
         if listed != str(DEVICES):
             raise RuntimeError(f"{listed} of {DEVICES} devices are there")
@@ -53,11 +54,6 @@ def _many() -> Iterator[Comparison]:
             yield _result(IDLE_CORE, [_share_of_a_core(processes) for _ in range(PAIRS)])
             yield _result(LIST, [_timed(partial(_command, stage, "virtnet", "list")) for _ in range(PAIRS)])
             yield _result(VERSION, [_timed(partial(_command, stage, "virtnet", "-v")) for _ in range(PAIRS)])
-
-
-def _device(number: int) -> dict[str, object]:
-    mac = bytes([2, 0, 0, 1, *divmod(number, 256)]).hex(":")
-    return {"ib_device": "mlx5_0", "mac": mac, "mtu": 1500, "max_queues": 3, "max_queue_size": 1024, "legacy": True}
 
 
 def _result(row: Row, values: list[float]) -> Comparison:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +102,11 @@ class Stage:
 
     # ---- the controller
 
-    def start_controller(self, program: Sequence[str] = ("virtio-net-controller",)) -> None:
+    def start_controller(self) -> None:
         """In the foreground of a process of its own; returns when it answers."""
         log = (self.root / "controller.log").open("ab")
         self.controller = subprocess.Popen(
-            [*program, "--netns", self.netns], env=self.environment, stdout=log, stderr=log
+            ["virtio-net-controller", "--netns", self.netns], env=self.environment, stdout=log, stderr=log
         )
         log.close()
         deadline = time.monotonic() + 30
