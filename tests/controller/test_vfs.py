@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from softdpu.controller.errors import OperatorError
-from softdpu.testkit import Client, frame
+from softdpu.spec import admin
+from softdpu.spec.admin import GroupType, Opcode, Qualifier, Status
+from softdpu.testkit import ADMIN_VQ, ALL_FEATURES, AdminQueue, Client, ModernDriver, frame
 from tests.controller.left import things
 from tests.dpu_under_test import Dpu
 from tests.small_guest import SmallGuest
@@ -207,6 +209,29 @@ def test_vfs_are_destroyed_under_their_drivers(dpu: Dpu) -> None:
         with pytest.raises((ConnectionError, EOFError)):
             guest.vmm.read(7, 0, 4)
         guest.crash()
+
+
+def test_a_legacy_driver_reaches_a_vf_by_its_pf() -> None:
+    """Virtio 1.3 §2.12.1.2, with lm_prov; VF 0 is member 1. The state is the VF's, over a restart too."""
+    with Dpu(SETTINGS, lm_prov="kernel") as dpu:
+        pf = function(dpu, "static PF", 0)
+        with SmallGuest(pf, ModernDriver, wanted=ALL_FEATURES | ADMIN_VQ) as guest:
+            assert isinstance(guest.net, ModernDriver)
+            set_vfs(dpu, 0, 2)
+            queue = AdminQueue(guest.net)
+            queue.list_use(GroupType.SRIOV, admin.LEGACY)
+            queue.legacy_write(2, 0x12, b"\x03")
+            dpu.restart_controller()
+            assert queue.legacy_read(2, 0x12, 1) == b"\x03"
+            assert [vf["driver_mode"] for vf in listed(dpu)] == ["none", "legacy"]
+            assert [vf["transitional"] for vf in listed(dpu)] == [1, 1]
+            assert queue.legacy_read(1, 0, 6, configuration=True) == function(dpu, "VF", 0).mac
+            reply = queue.send(Opcode.LEGACY_COMMON_CFG_READ, admin.LEGACY_READ.pack(0x12), 1, member=3)
+            assert (reply.status, reply.qualifier) == (Status.EINVAL, Qualifier.INVALID_MEMBER)
+            set_vfs(dpu, 0, 0)
+            reply = queue.send(Opcode.LEGACY_COMMON_CFG_READ, admin.LEGACY_READ.pack(0x12), 1, member=1)
+            assert reply.status == Status.EINVAL
+        assert dpu.own_mistakes() == []
 
 
 # ---- the pool

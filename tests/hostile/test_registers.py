@@ -31,7 +31,7 @@ def test_works_for_a_driver_after_noise(device: Plugged) -> None:
         assert guest.net.status & DRIVER_OK
 
 
-@pytest.mark.parametrize("bit", [10, 50, 90, 127])
+@pytest.mark.parametrize("bit", [10, 61, 90, 127])
 def test_feature_that_was_not_offered(vmm: Client, memory: GuestMemory, bit: int) -> None:
     """virtio 1.3 §2.2.2: the device refuses FEATURES_OK."""
     driver = ModernDriver(vmm, memory)

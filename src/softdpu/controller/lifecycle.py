@@ -16,9 +16,10 @@ from softdpu.controller import identity
 from softdpu.controller.devices import AnyFunction, Device, Record
 from softdpu.controller.errors import OperatorError
 from softdpu.controller.export import Export, Kind
+from softdpu.controller.groups import VfGroup
 from softdpu.controller.root import SOCKET_PATH_LIMIT, Root
 from softdpu.datapath.client import DatapathError, DatapathLink, Request
-from softdpu.datapath.messages import FUNCTIONS, Answer, Attached, Create, Destroy, Negotiated, Update
+from softdpu.datapath.messages import FUNCTIONS, Answer, Attached, Command, Create, Destroy, Negotiated, Update
 from softdpu.fabric import representor as representors
 from softdpu.fabric.errors import FabricError
 from softdpu.fabric.uplink import Joined
@@ -79,11 +80,25 @@ class Lifecycle:
         if device is None:
             log.error("the datapath asks for function %d, which is not there", request.function)
             return Answer(request.function, request.request, errno.ENODEV, b"", None, ())
+        if isinstance(request, Command) and isinstance(device.function, Function) and device.function.total_vfs:
+            device.function.owner.group = VfGroup(device, self.members, self._carry_out)
         before = device.function.enabled_vfs
         answer = device.answer(request, lambda queue: self.datapath.queue_counters(device.number, queue))
         if device.function.enabled_vfs != before:
             self.on_vfs(device)
         return answer
+
+    def members(self, pf: Device) -> list[Device]:
+        """The VFs of a PF."""
+        virtual = [device for device in self.devices.values() if device.record.vf_id is not None]
+        return [device for device in virtual if device.record.pf_id == pf.record.pf_id]
+
+    def _carry_out(self, device: Device, effects: Effects) -> None:
+        """Tell the datapath what a function wants, before whatever is sent to it next."""
+        device.note(effects)
+        link, state = self.datapath, device.changed_state()
+        if state is not None or effects.items:
+            link.send(Update(link.ticket(), device.number, state or device.sent_state(), effects.items))
 
     def negotiated(self, message: Negotiated) -> None:
         """A vhost-user front end has gone a step further."""

@@ -15,6 +15,7 @@ from softdpu.datapath.client import DatapathLink
 from softdpu.datapath.counters import QUEUE_DROPS
 from softdpu.net.config import hashing
 from softdpu.net.features import ABSENT, IMPLEMENTED, pairs
+from softdpu.net.state import FunctionConfig
 from softdpu.net.vhost import VhostFunction, VhostState
 from softdpu.spec.features import name_of
 from softdpu.virtio.effects import NO_VECTOR
@@ -82,6 +83,11 @@ def device(subject: Device, root: Root, parent_address: str, pool: Share = EMPTY
     )
 
 
+def transitional(config: FunctionConfig) -> bool:
+    """Whether a legacy driver can use the function too, of a VF by way of its PF."""
+    return config.layout == "transitional" or (config.virtual and config.legacy_access)
+
+
 def _who(subject: Device) -> dict[str, Any]:
     record = subject.record
     member = {} if record.vf_id is None else {"vf_id": record.vf_id}
@@ -89,7 +95,7 @@ def _who(subject: Device) -> dict[str, Any]:
         "pf_id": record.pf_id,
         **member,
         "function_type": record.kind,
-        "transitional": int(subject.function.state.config.layout == "transitional"),
+        "transitional": int(transitional(subject.function.state.config)),
         "vuid": record.vuid,
         "pci_bdf": str(record.bdf),
         "pci_vhca_id": hex(subject.number + 1),

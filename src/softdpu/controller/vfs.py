@@ -39,10 +39,7 @@ class Vfs:
 
     def members(self, pf: Device) -> list[Device]:
         """The VFs of a PF, in order."""
-        found = [
-            d for d in self.life.devices.values() if d.record.vf_id is not None and d.record.pf_id == pf.record.pf_id
-        ]
-        return sorted(found, key=_number)
+        return sorted(self.life.members(pf), key=_number)
 
     def owner(self, member: Device) -> Device:
         """The PF of a VF."""
@@ -105,7 +102,9 @@ class Vfs:
     async def follow(self, pf: Device, files: dict[str, RecoveryFile] | None = None) -> None:
         """Make the VFs that are enabled and not there, remove those that are not enabled. Raises OperatorError."""
         wanted, there = pf.function.enabled_vfs, {_number(member): member for member in self.members(pf)}
-        await self._remove([member for number, member in there.items() if number >= wanted])
+        gone = [number for number in there if number >= wanted]
+        await self._remove([there[number] for number in gone])
+        _forget(pf, gone)
         missing = [number for number in range(wanted) if number not in there]
         if not missing:
             return
@@ -199,6 +198,7 @@ class Vfs:
             speed=SPEED,
             mrg_rxbuf=self.limits.mrg_rxbuf,
             packed_vq=self.limits.packed_vq,
+            legacy_access=self.limits.vf_legacy,
         )
         if file is None:
             return fresh
@@ -212,6 +212,13 @@ class Vfs:
         if base is None or number >= each:
             return identity.mac_of(vuid)
         return identity.mac_from(base, pf.record.pf_id * each + number)
+
+
+def _forget(pf: Device, numbers: Sequence[int]) -> None:
+    """What the PF's driver keeps of these VFs by its administration virtqueue goes too; there they count from 1."""
+    if isinstance(pf.function, Function):
+        for number in numbers:
+            pf.function.owner.forget_member(number + 1)
 
 
 def _number(member: Device) -> int:
