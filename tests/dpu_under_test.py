@@ -81,7 +81,7 @@ class Representor:
 
     def __init__(self, netns: str, name: str) -> None:
         self.name = name
-        self.socket = _in_namespace(netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+        self.socket = in_namespace(netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)  # a burst must not be lost here
         self.socket.bind((name, ETH_P_ALL))
 
@@ -376,7 +376,7 @@ def _state(pid: int) -> str:
         return "Z"
 
 
-def _in_namespace(netns: str, make: Callable[[], socket.socket]) -> socket.socket:
+def in_namespace(netns: str, make: Callable[[], socket.socket]) -> socket.socket:
     """Call ``make`` in a thread that has entered a network namespace; what it made stays of that namespace."""
     made: list[socket.socket] = []
     failed: list[OSError] = []

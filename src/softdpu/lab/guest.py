@@ -62,6 +62,7 @@ class Guest:
     machine     "q35" or "pc" (i440fx)
     root_ports  PCIe ports rp1 ... rpN to plug into; bridges: conventional ones, bridge1 ... bridgeN, likewise
     devices     -device, each a mapping as for QMP's device_add or QEMU's text; netdevs likewise
+    more        further arguments of QEMU's; with `-incoming defer` the guest waits for one that migrates: `continue_as`
     memory      MiB, shared with the processes behind vfio-user and vhost-user devices
     accel       "kvm" or "tcg"; by default KVM where a trial boot showed that it runs stock kernels
     qmp         where to offer a QMP socket to others (`qmp_path`); this object has a monitor of its own
@@ -82,6 +83,7 @@ class Guest:
         root_ports: int = 0,
         bridges: int = 0,
         netdevs: Sequence[Device] = (),
+        more: Sequence[str] = (),
         memory: int = 256,
         processors: int = 1,
         accel: Accelerator | None = None,
@@ -100,6 +102,7 @@ class Guest:
             cmdline=" ".join(filter(None, words)),
             devices=devices,
             netdevs=netdevs,
+            more=more,
             root_ports=root_ports,
             bridges=bridges,
         )
@@ -116,7 +119,8 @@ class Guest:
     def __enter__(self) -> Self:
         self.start()
         try:
-            self.ready()
+            if "-incoming" not in self.machine.more:
+                self.ready()
         except BaseException:
             self.stop()
             raise
@@ -142,6 +146,10 @@ class Guest:
     def ready(self, timeout: float | None = None) -> None:
         """Waits until the guest runs commands."""
         _run(self.running.booted(1, timeout or self.timeout))
+
+    def continue_as(self, former: Guest) -> None:
+        """From now on this is the guest that ran in `former`, which has migrated here."""
+        self.running.take_over(former.running)
 
     def stop(self) -> None:
         """Ends QEMU as a power cut would. Safe to call at any time, also twice."""

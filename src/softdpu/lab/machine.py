@@ -32,6 +32,7 @@ class Machine:
     devices: Sequence[Device] = ()
     netdevs: Sequence[Device] = ()
     root_ports: int = 0
+    more: Sequence[str] = ()  # arguments of QEMU's, as they are
     bridges: int = 0  # conventional, on q35 each behind a port of its own: rpb1 ... rpbN
 
     def arguments(self, lab: Lab, accelerator: Accelerator) -> list[str]:
@@ -47,6 +48,7 @@ class Machine:
             *self._buses(),
             *(word for netdev in self.netdevs for word in ("-netdev", _text(netdev))),
             *(word for device in self.devices for word in ("-device", _text(device))),
+            *self.more,
         ]
 
     def _buses(self) -> list[str]:

@@ -106,6 +106,10 @@ class Running:
         for writer in filter(None, (self._agent, self._console)):
             writer.close()
 
+    def take_over(self, former: Running) -> None:
+        """The guest of another QEMU is here now, and its agent; what that was to do is not waited for any more."""
+        self._numbers, self.boots, self.release = former._numbers, former.boots, former.release
+
     @property
     def pid(self) -> int:
         """QEMU's process id."""
