@@ -68,6 +68,7 @@ class Controller:
         self.changes = Changes(self.live_update)
         self._taking_over: asyncio.Task[None] | None = None
         self._following: set[asyncio.Task[None]] = set()
+        self._unfollowed: set[int] = set()  # numbers of PFs whose VFs are to be looked at
         life.on_vfs = self.vfs_changed
 
     # ---- devices
@@ -119,14 +120,21 @@ class Controller:
         return {"pf_id": request.pf, "num_vfs": pf.function.enabled_vfs, **SUCCESS}
 
     def vfs_changed(self, pf: Device) -> None:
-        """A host enabled or disabled VFs by its own hand: they come or go in their turn."""
+        """A host enabled or disabled VFs by its own hand: they come or go in their turn, however often it does that."""
+        if pf.number in self._unfollowed:
+            return
+        self._unfollowed.add(pf.number)
         task = asyncio.get_running_loop().create_task(self._follow_vfs(pf), name=f"VFs of {pf.name}")
         self._following.add(task)
         task.add_done_callback(self._following.discard)
 
     async def _follow_vfs(self, pf: Device) -> None:
+        async def follow() -> None:
+            self._unfollowed.discard(pf.number)  # what is enabled from here on is another change
+            await self.plugger.vfs.follow(pf)
+
         try:
-            await self.changes.make("create or destroy VFs", lambda: self.plugger.vfs.follow(pf), of_set=False)
+            await self.changes.make("create or destroy VFs", follow, of_set=False)
         except errors.OperatorError as error:
             log.error("%s: its VFs are not as its host wants them: %s", pf.name, error)
 
