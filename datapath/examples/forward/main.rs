@@ -1,6 +1,6 @@
 //! How many cycles it takes to move a frame from one guest's transmit ring to another's receive ring: driver and datapath in
 //! one thread, beside a memcpy of the same bytes in the same windows. The driver is light: it only makes buffers available
-//! again. `cargo run --release --features testing --example forward [-- [--json] [--windows N] [OCTETS]...]`
+//! again. `cargo run --release --features testing --example forward [-- [--json] [--windows N] [--split|--packed] [OCTETS]...]`
 
 mod side;
 
@@ -46,12 +46,16 @@ fn main() {
     let json = arguments.iter().any(|argument| argument == "--json");
     let named = arguments.iter().position(|argument| argument == "--windows").map(|at| at + 1);
     let windows = named.and_then(|at| arguments.get(at)?.parse().ok()).unwrap_or(WINDOWS);
+    let given = |word: &str| arguments.iter().any(|argument| argument == word);
+    let layout = if given("--split") { Some(false) } else { given("--packed").then_some(true) };
     let numbers = arguments.iter().enumerate().filter(|(at, _)| Some(*at) != named);
     let mut sizes: Vec<usize> = numbers.filter_map(|(_, argument)| argument.parse().ok()).collect();
     if sizes.is_empty() {
         sizes = vec![64, 1518];
     }
-    let results: Vec<String> = cases(&sizes).map(|case| case.report(&measure(case, windows), json)).collect();
+    let wanted = |case: &Case| layout.is_none_or(|packed| case.packed == packed);
+    let results: Vec<String> =
+        cases(&sizes).filter(wanted).map(|case| case.report(&measure(case, windows), json)).collect();
     if json {
         println!("[\n{}\n]", results.join(",\n"));
     }

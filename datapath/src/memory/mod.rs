@@ -2,6 +2,7 @@
 //! `Sink`s and `Area`s, which have checked the range. It never hands out references to what a guest can change.
 
 mod area;
+mod barrier;
 mod burst;
 mod exchange;
 mod log;
@@ -11,6 +12,7 @@ mod span;
 mod table;
 
 pub use area::Area;
+pub use barrier::barrier;
 pub use burst::{AHEAD, HEADER, Slot, receive_burst, send_burst};
 pub use exchange::{ADDRESS, Chunks, DESCRIPTOR, Exchange, Exchanges, kick, refilled};
 pub use log::Log;

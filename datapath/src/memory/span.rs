@@ -129,6 +129,15 @@ impl<'m> Sink<'m> {
         unsafe { Sink::new(self.start.add(n), self.len - n) }
     }
 
+    /// Copies all of `bytes`, or nothing where they do not fit.
+    #[inline(always)]
+    pub fn copy_array<const N: usize>(&self, bytes: &[u8; N]) {
+        if self.len >= N {
+            // SAFETY: both ranges hold N bytes; guest memory and `bytes` are different memory.
+            unsafe { bytes.as_ptr().copy_to_nonoverlapping(self.start, N) };
+        }
+    }
+
     /// The same bytes, to be read back.
     pub fn source(&self) -> Source<'m> {
         // SAFETY: what is mapped writable is mapped readable too (`Mapping`).

@@ -1,8 +1,8 @@
 //! The packed virtqueue (virtio 1.3 §2.8), device side. Descriptors are taken, and marked used, where they lie: the first
 //! of a batch last, so that the driver sees all of it or nothing.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU64, fence};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::BATCH;
 use super::batch::{Batch, Chain};
@@ -10,7 +10,7 @@ use super::chain::{LONGEST, Steps, Tables};
 use super::descriptor::Descriptor;
 use super::fault::{Breach, Fault};
 use super::record::{Record, Stood};
-use crate::memory::{Area, Table, Translate};
+use crate::memory::{Area, Table, Translate, Window, barrier};
 use crate::worker::orders::QueueSetup;
 
 /// Flags of a descriptor.
@@ -233,14 +233,14 @@ impl Packed {
             return self.note(chains);
         }
         let descriptors: &[[AtomicU64; 2]] = self.descriptors.cells(0, self.size.into());
-        let mut used = self.used;
-        let mut slots = 0;
-        for chain in chains {
-            let word = used_word(chain, used.wrap);
-            match self.first {
-                None => self.first = Some((used.index, word)),
-                Some(_) => descriptors[usize::from(used.index)][1].store(word, Relaxed),
-            }
+        let (mut used, mut slots, mut others) = (self.used, 0, chains);
+        if self.first.is_none() {
+            let Some((first, rest)) = chains.split_first() else { return };
+            self.first = Some((used.index, used_word(first, used.wrap)));
+            (used, slots, others) = (used.after(first.slots, self.size), first.slots, rest);
+        }
+        for chain in others {
+            descriptors[usize::from(used.index)][1].store(used_word(chain, used.wrap), Relaxed);
             used = used.after(chain.slots, self.size);
             slots += chain.slots;
         }
@@ -289,7 +289,7 @@ impl Packed {
             None => descriptors[usize::from(index)][1].store(word, Release),
         }
         // The descriptor must be visible before the driver's wish is read, else both sides could wait for each other.
-        fence(SeqCst);
+        barrier();
         let wanted = self.wants_interrupt();
         self.advanced = 0;
         (std::mem::take(&mut self.count), wanted)
@@ -298,7 +298,7 @@ impl Packed {
     /// Whether the driver wants an interrupt for chains that were shown to it before: unless it wants none at all, since
     /// how many descriptors they had is no longer known.
     pub fn still_wants(&self, _count: u32) -> bool {
-        fence(SeqCst);
+        barrier();
         (u32::from_le(self.driver.u32(0).load(Relaxed)) >> 16) as u16 & EVENT_FLAGS != DISABLE
     }
 
@@ -362,31 +362,33 @@ impl Packed {
     ) -> Result<(), Fault> {
         let descriptors: &[[AtomicU64; 2]] = self.descriptors.cells(0, self.size.into());
         (0..most).step_by(TO_A_LINE).for_each(|n| self.descriptors.prefetch(16 * (usize::from(next.index) + n)));
-        let mut window = table.window::<S>(*hint);
-        for _ in 0..most {
+        let end = batch.chains.len() + most;
+        loop {
+            let room = (end - batch.chains.len()).min(usize::from(*free));
+            let to_end = &descriptors[usize::from(next.index)..];
+            let taken = plain(&to_end[..room.min(to_end.len())], *next, table.window(*hint), batch);
+            *next = next.after(taken, self.size);
+            *free -= taken;
+            if usize::from(taken) == room {
+                return Ok(());
+            }
+            if usize::from(taken) == to_end.len() {
+                continue;
+            }
+            // The next one is not there, or not plain.
             let head = load(descriptors, *next);
-            if *free == 0 || !next.available(head.flags) {
-                break;
+            if !next.available(head.flags) {
+                return Ok(());
             }
             let mut slots = 1;
-            match window.piece(head.iova, head.len).filter(|_| head.alone(S::WRITES)) {
-                Some(piece) => {
-                    piece.prefetch();
-                    batch.chains.push(Chain::single(head.link, piece, head.len));
-                }
-                None => {
-                    batch.push(|pieces| {
-                        let chain = self.walk(Steps::new(table, hint, pieces, *free), *next, head, *free)?;
-                        slots = chain.1;
-                        Ok(chain)
-                    })?;
-                    window = table.window(*hint);
-                }
-            }
+            batch.push(|pieces| {
+                let chain = self.walk(Steps::new(table, hint, pieces, *free), *next, head, *free)?;
+                slots = chain.1;
+                Ok(chain)
+            })?;
             *next = next.after(slots, self.size);
             *free -= slots;
         }
-        Ok(())
     }
 
     /// Visits the buffers of the chain that begins with `descriptor` at `place`: at most `free` of them.
@@ -442,7 +444,7 @@ impl Packed {
         } else {
             self.wish(NOWHERE, ENABLE)
         }
-        fence(SeqCst);
+        barrier();
     }
 
     fn wish(&mut self, position: u16, flags: u16) {
@@ -468,10 +470,38 @@ impl Packed {
     }
 }
 
+/// Takes chains in a row, without the ring's end between them, as long as each is there and a single piece of `window`.
+/// How many.
+#[inline(always)]
+fn plain<'m, S: Translate<'m>>(
+    descriptors: &[[AtomicU64; 2]],
+    place: Place,
+    window: Window<'m, S>,
+    batch: &mut Batch<S>,
+) -> u16 {
+    let mut taken = 0;
+    for cell in descriptors {
+        let descriptor = read(cell);
+        // An address beyond the window is for `walk`, which says what is wrong with it.
+        let piece = window.piece(descriptor.iova, descriptor.len);
+        let Some(piece) = piece.filter(|_| place.available(descriptor.flags) && descriptor.alone(S::WRITES)) else {
+            break;
+        };
+        piece.prefetch();
+        batch.chains.push(Chain::single(descriptor.link, piece, descriptor.len));
+        taken += 1;
+    }
+    taken
+}
+
 /// A descriptor, read once: what says that it is there before the rest.
 #[inline(always)]
 fn load(descriptors: &[[AtomicU64; 2]], place: Place) -> Descriptor {
-    let [address, rest] = &descriptors[usize::from(place.index)];
+    read(&descriptors[usize::from(place.index)])
+}
+
+#[inline(always)]
+fn read([address, rest]: &[AtomicU64; 2]) -> Descriptor {
     let rest = rest.load(Acquire);
     Descriptor::packed([address.load(Relaxed), rest])
 }

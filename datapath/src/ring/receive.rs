@@ -86,21 +86,16 @@ impl Receive {
         room.free()
     }
 
-    /// The usual case: a frame in one piece, with nothing left undone and nothing reported, into one buffer in one piece.
-    /// False: see `fill`.
+    /// The usual case: frames in one piece each, with nothing left undone and nothing reported, into one buffer in one piece
+    /// each. How many of them; for the next one see `fill`.
     #[inline(always)]
-    pub fn fill_plain(&self, room: &mut Room<'_>, frame: &Payload<'_, '_>) -> bool {
-        let Some(chain) = room.batch.chains.get_mut(room.taken) else { return false };
-        let Some(source) = frame.single() else { return false };
-        let (place, need) = (chain.only(), self.header + frame.len);
-        if place.len() < need {
-            return false;
+    pub fn fill_plain<'f>(&self, room: &mut Room<'_>, frames: impl Iterator<Item = &'f Payload<'f, 'f>>) -> usize {
+        match self.header {
+            10 => room.fill_plain::<10>(frames),
+            12 => room.fill_plain::<12>(frames),
+            LONGEST_HEADER => room.fill_plain::<LONGEST_HEADER>(frames),
+            _ => 0,
         }
-        place.copy_from(Source::from(&PLAIN[..self.header]));
-        place.after(self.header).copy_from(source);
-        chain.written = need as u32;
-        room.taken += 1;
-        true
     }
 
     /// Copies a frame into the next buffers, after a header. False if they do not suffice; then none is used.
@@ -165,15 +160,14 @@ impl Receive {
     }
 
     /// Gives back what was not filled and shows the driver the rest: how many buffers, and whether it wants an interrupt.
-    /// A fault of the ring, if one was met, is for the caller to act on.
+    /// See also `Room::fault`.
     #[inline]
-    pub fn flush(&mut self, room: &mut Room<'_>) -> (u16, bool, Option<Fault>) {
+    pub fn flush(&mut self, room: &mut Room<'_>) -> (u16, bool) {
         let (filled, free) = room.batch.chains.split_at(room.taken);
         self.ring.rewind(free);
         self.ring.put(filled);
         room.batch.chains.truncate(room.taken);
-        let (count, interrupt) = self.ring.flush();
-        (count, interrupt, room.fault.take())
+        self.ring.flush()
     }
 
     pub fn ring(&mut self) -> &mut Ring {
@@ -182,6 +176,29 @@ impl Receive {
 }
 
 impl<'m> Room<'m> {
+    /// With headers of `N` bytes.
+    #[inline(always)]
+    fn fill_plain<'f, const N: usize>(&mut self, frames: impl Iterator<Item = &'f Payload<'f, 'f>>) -> usize {
+        let header = PLAIN.first_chunk::<N>().expect("no header is longer");
+        let mut count = 0;
+        for (chain, frame) in self.batch.chains[self.taken..].iter_mut().zip(frames) {
+            let (place, need) = (chain.only(), N + frame.len);
+            let Some(source) = frame.single().filter(|_| place.len() >= need) else { break };
+            place.copy_array(header);
+            place.after(N).copy_from(source);
+            chain.written = need as u32;
+            count += 1;
+        }
+        self.taken += count;
+        count
+    }
+
+    /// The fault of the ring, if one was met: for the caller to act on.
+    #[inline(always)]
+    pub fn fault(&mut self) -> Option<Fault> {
+        if self.fault.is_none() { None } else { self.fault.take() }
+    }
+
     /// Buffers not filled yet.
     #[inline(always)]
     pub fn free(&self) -> usize {

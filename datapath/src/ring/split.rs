@@ -1,7 +1,7 @@
 //! The split virtqueue (virtio 1.3 §2.7), device side. The driver's index is acquired, and ours released, once a batch.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use super::BATCH;
 use super::batch::{Batch, Chain};
@@ -9,7 +9,7 @@ use super::chain::{Steps, Tables};
 use super::descriptor::Descriptor;
 use super::fault::{Breach, Fault};
 use super::record::{Record, Stood};
-use crate::memory::{Area, Table, Translate};
+use crate::memory::{Area, Table, Translate, barrier};
 use crate::worker::orders::QueueSetup;
 
 const AVAILABLE_NO_INTERRUPT: u16 = 1;
@@ -146,12 +146,14 @@ impl Split {
     #[inline]
     pub fn put<S>(&mut self, chains: &[Chain<S>]) {
         let entries: &[[AtomicU32; 2]] = self.used.cells(ENTRIES, self.size.into());
+        let mut filled = self.filled;
         for chain in chains {
-            let [id, len] = &entries[self.entry(self.filled)];
+            let [id, len] = &entries[self.entry(filled)];
             id.store(u32::from(chain.id).to_le(), Relaxed);
             len.store(chain.written.to_le(), Relaxed);
-            self.filled = self.filled.wrapping_add(1);
+            filled = filled.wrapping_add(1);
         }
+        self.filled = filled;
     }
 
     /// The same for chains that were only read. Where they are used in order, the entry of the last speaks for all, and lies
@@ -174,13 +176,13 @@ impl Split {
         self.used.u16(INDEX).store(new.to_le(), Release);
         self.published = new;
         // The index must be visible before the driver's wish is read, else both sides could wait for each other.
-        fence(SeqCst);
+        barrier();
         (new.wrapping_sub(old), self.wants_interrupt(old, new))
     }
 
     /// Whether the driver wants an interrupt for the last `count` chains, which were shown to it before.
     pub fn still_wants(&self, count: u32) -> bool {
-        fence(SeqCst);
+        barrier();
         let count = count.min(self.size.into()) as u16;
         self.wants_interrupt(self.published.wrapping_sub(count), self.published)
     }
@@ -200,7 +202,7 @@ impl Split {
         } else {
             self.used.u16(FLAGS).store(0, Relaxed);
         }
-        fence(SeqCst);
+        barrier();
         self.waiting()
     }
 

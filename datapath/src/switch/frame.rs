@@ -100,11 +100,11 @@ impl<'b, 'm> Frame<'b, 'm> {
         Mac(self.fields[0] >> 48 | (self.fields[1] & 0xffff_ffff) << 16)
     }
 
-    /// Whether addresses, EtherType and VLAN tag are those of another frame too: then whatever depends on nothing else has
-    /// been found out already.
+    /// Addresses, EtherType and VLAN tag. Of frames in which they are the same, what depends on nothing else is found out
+    /// once.
     #[inline(always)]
-    pub fn like(&self, other: &Frame<'_, '_>) -> bool {
-        self.fields == other.fields
+    pub fn fields(&self) -> [u64; 2] {
+        self.fields
     }
 
     /// Where it comes from and where it goes, in its VLAN.

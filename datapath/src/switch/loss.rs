@@ -80,7 +80,16 @@ impl Loss {
     }
 }
 
-/// Frames that passed a queue in one batch: counted here first, so that the shared counters are touched once a batch.
+/// Up to 255 frames of one batch by size. A byte a class, so that a frame costs no more than an addition.
+#[derive(Clone, Copy, Default)]
+pub struct Handful {
+    frames: u64,
+    octets: u64,
+    sizes: [u64; 2],
+}
+
+/// Frames that passed a queue in one batch, any number of them: counted here first, so that the shared counters are touched
+/// once a batch.
 #[derive(Default)]
 pub struct Tally {
     pub frames: u64,
@@ -89,9 +98,9 @@ pub struct Tally {
     left: Left,
 }
 
-/// Of those, the frames of which something was left undone, or is known.
+/// Frames of which something was left undone, or is known.
 #[derive(Default)]
-struct Left {
+pub struct Left {
     frames: u64,
     needs_csum: u64,
     csum_valid: u64,
@@ -114,6 +123,47 @@ const SIZES: [(usize, Queue); 11] = [
     (usize::MAX, Queue::Size9023OrMore),
 ];
 
+/// One frame of each class, as a `Handful` counts it.
+const ONE: [[u64; 2]; SIZES.len()] = {
+    let (mut ones, mut class) = ([[0; 2]; SIZES.len()], 0);
+    while class < SIZES.len() {
+        ones[class][class / 8] = 1 << (8 * (class % 8));
+        class += 1;
+    }
+    ones
+};
+
+impl Handful {
+    #[inline(always)]
+    pub fn add(&mut self, octets: usize) {
+        self.frames += 1;
+        self.octets += octets as u64;
+        let [low, high] = ONE[class(octets)];
+        self.sizes = [self.sizes[0] + low, self.sizes[1] + high];
+    }
+
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    pub fn count(&self, counters: &QueueCounters<'_>) {
+        if self.frames == 0 {
+            return;
+        }
+        counters.add(Queue::Frames, self.frames);
+        counters.add(Queue::Octets, self.octets);
+        for (half, sizes) in SIZES.chunks(8).zip(self.sizes) {
+            let mut left = sizes;
+            while left != 0 {
+                let place = left.trailing_zeros() & !7;
+                let frames = left >> place & 0xff;
+                counters.add(half[place as usize / 8].1, frames);
+                left ^= frames << place;
+            }
+        }
+    }
+}
+
 impl Tally {
     #[inline(always)]
     pub fn add(&mut self, octets: usize) {
@@ -125,9 +175,7 @@ impl Tally {
     /// A frame that shows this header.
     pub fn add_with(&mut self, octets: usize, header: &Header) {
         self.add(octets);
-        if !header.plain() {
-            self.left.add(octets, header);
-        }
+        self.left.add(octets, header);
     }
 
     pub fn count(&self, counters: &QueueCounters<'_>) {
@@ -136,9 +184,7 @@ impl Tally {
         }
         counters.add(Queue::Frames, self.frames);
         counters.add(Queue::Octets, self.octets);
-        if self.left.frames > 0 {
-            self.left.count(counters);
-        }
+        self.left.count(counters);
         for (frames, (_, counter)) in self.sizes.iter().zip(SIZES) {
             if *frames > 0 {
                 counters.add(counter, u64::from(*frames));
@@ -148,7 +194,11 @@ impl Tally {
 }
 
 impl Left {
-    fn add(&mut self, octets: usize, header: &Header) {
+    /// A frame that shows this header.
+    pub fn add(&mut self, octets: usize, header: &Header) {
+        if header.plain() {
+            return;
+        }
         self.frames += 1;
         self.needs_csum += u64::from(header.partial());
         self.csum_valid += u64::from(header.valid());
@@ -158,8 +208,15 @@ impl Left {
         }
     }
 
+    #[inline(always)]
+    pub fn count(&self, counters: &QueueCounters<'_>) {
+        if self.frames > 0 {
+            self.count_some(counters);
+        }
+    }
+
     #[inline(never)]
-    fn count(&self, counters: &QueueCounters<'_>) {
+    fn count_some(&self, counters: &QueueCounters<'_>) {
         counters.add(Queue::NeedsCsum, self.needs_csum);
         counters.add(Queue::CsumValid, self.csum_valid);
         counters.add(Queue::GsoFrames, self.gso_frames);
@@ -181,6 +238,24 @@ fn class(octets: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::Counters;
+
+    #[test]
+    fn a_handful_counts_what_a_tally_counts() {
+        let memory = Counters::new().unwrap();
+        let counters = [0, 1].map(|function| memory.function(function));
+        let (mut handful, mut tally) = (Handful::default(), Tally::default());
+        for octets in (0..255).map(|n| n * n) {
+            handful.add(octets);
+            tally.add(octets);
+        }
+        handful.count(&counters[0].queue(0));
+        tally.count(&counters[1].queue(0));
+        for counter in SIZES.iter().map(|(_, counter)| *counter).chain([Queue::Frames, Queue::Octets]) {
+            let [counted, expected] = [0, 1].map(|function| counters[function].queue(0).get(counter));
+            assert_eq!(counted, expected, "{}", counter as usize);
+        }
+    }
 
     #[test]
     fn a_frame_is_counted_in_the_first_class_that_it_fits() {

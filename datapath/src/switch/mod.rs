@@ -5,6 +5,7 @@ mod behind;
 mod filter;
 mod flow;
 mod frame;
+mod frames;
 mod learning;
 mod loss;
 mod steering;
@@ -13,8 +14,9 @@ mod toeplitz;
 pub use behind::Behind;
 pub use filter::Rules;
 pub use frame::{Frame, Station};
+pub use frames::{Frames, bits};
 #[cfg(test)]
 pub use learning::AGEING;
 pub use learning::Learning;
-pub use loss::{Loss, Tally};
+pub use loss::{Left, Loss, Tally};
 pub use steering::Steering;

@@ -5,8 +5,8 @@ use super::forward::send_own;
 use super::orders::FunctionId;
 use crate::memory::Source;
 use crate::offload::Header;
-use crate::ring::{BATCH, Payload};
-use crate::switch::Frame;
+use crate::ring::Payload;
+use crate::switch::{Frame, Frames};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 const TYPE_RARP: [u8; 2] = [0x80, 0x35];
@@ -19,8 +19,7 @@ impl Engine {
         let frame = request(address);
         self.with(function, |port, fabric, scratch| {
             let pieces = [Source::from(&frame[..])];
-            let mut frames = [None; BATCH];
-            frames[0] = Frame::new(Payload::new(&pieces, frame.len(), 0), Header::default());
+            let frames = Frames::one(Frame::new(Payload::new(&pieces, frame.len(), 0), Header::default()));
             send_own(port, &frames, fabric, scratch);
         });
     }

@@ -12,6 +12,16 @@ use crate::offload::{Header, Report, finish};
 use crate::ring::{BATCH, Payload, Receive, Room};
 use crate::switch::{Frame, Loss, Tally};
 
+/// What is said of the hashes of a batch's frames, and of which frames (bits) anything is.
+struct Reports {
+    of: [Report; BATCH],
+    some: u64,
+}
+
+impl Reports {
+    const NONE: &Reports = &Reports { of: [const { Report { value: 0, kind: 0 } }; BATCH], some: 0 };
+}
+
 /// Delivers the frames of `group` (bits) that the port and its filter let pass; the others are counted, each once. The
 /// bits of those delivered.
 #[inline]
@@ -26,7 +36,7 @@ pub fn deliver(to: &mut Function, frames: &Frames<'_, '_>, group: u64, scratch: 
     }
     let passed = pass(to, frames, group);
     if to.pairs <= 1 && !to.steering.hashes() {
-        return fill(to, 0, frames, passed, &[const { Report { value: 0, kind: 0 } }; BATCH], scratch);
+        return fill(to, 0, frames, passed, Reports::NONE, scratch);
     }
     let (queues, reports) = steered(to, frames, passed);
     let mut left = passed;
@@ -41,12 +51,14 @@ pub fn deliver(to: &mut Function, frames: &Frames<'_, '_>, group: u64, scratch: 
 }
 
 /// The receive queue of each frame, and its hash.
-fn steered(to: &Function, frames: &Frames<'_, '_>, group: u64) -> ([u16; BATCH], [Report; BATCH]) {
-    let (mut queues, mut reports) = ([0; BATCH], [Report::default(); BATCH]);
+fn steered(to: &Function, frames: &Frames<'_, '_>, group: u64) -> ([u16; BATCH], Reports) {
+    let (mut queues, mut reports) = ([0; BATCH], Reports { of: [Report::default(); BATCH], some: 0 });
     for place in bits(group) {
         let Some(frame) = &frames[place] else { continue };
-        reports[place] = to.steering.report(frame);
-        queues[place] = 2 * to.in_place_of(to.steering.choose(frame, reports[place], to.pairs));
+        let report = to.steering.report(frame);
+        queues[place] = 2 * to.in_place_of(to.steering.choose(frame, report, to.pairs));
+        reports.of[place] = report;
+        reports.some |= u64::from(report.kind != 0) << place;
     }
     (queues, reports)
 }
@@ -54,19 +66,13 @@ fn steered(to: &Function, frames: &Frames<'_, '_>, group: u64) -> ([u16; BATCH],
 /// The frames that limit and filter let pass.
 #[inline]
 fn pass(to: &Function, frames: &Frames<'_, '_>, group: u64) -> u64 {
-    let mut passed = group;
-    let mut last: Option<(&Frame<'_, '_>, Option<Loss>)> = None;
-    for place in bits(group) {
-        let Some(frame) = &frames[place] else { continue };
-        let refusal = match last {
-            Some((before, refusal)) if frame.like(before) => refusal,
-            _ => to.rules.refusal(frame),
-        };
-        last = Some((frame, refusal));
-        let refusal = if frame.longest() > to.frame_limit { Some(Loss::TooLong) } else { refusal };
-        if let Some(loss) = refusal {
-            loss.count(&to.counters, 1);
-            passed &= !(1 << place);
+    let long = frames.longer(group, to.frame_limit);
+    Loss::TooLong.count(&to.counters, u64::from(long.count_ones()));
+    let mut passed = group & !long;
+    for (frame, places) in frames.runs(passed) {
+        if let Some(loss) = to.rules.refusal(frame) {
+            loss.count(&to.counters, u64::from(places.count_ones()));
+            passed &= !places;
         }
     }
     passed
@@ -78,7 +84,7 @@ fn fill(
     queue: u16,
     frames: &Frames<'_, '_>,
     group: u64,
-    reports: &[Report; BATCH],
+    reports: &Reports,
     scratch: &mut Scratch,
 ) -> u64 {
     let Function { id, lines, counters, memory, queues, offloads, dirty, .. } = to;
@@ -88,16 +94,17 @@ fn fill(
     };
     let mut room = take(&mut scratch.room).recycle();
     ring.reserve(memory, group.count_ones() as usize, &mut room);
-    let mut tally = Tally::default();
-    let (mut delivered, mut contradicted) = (0, 0);
-    for place in bits(group) {
-        let Some(frame) = &frames[place] else { continue };
-        let report = reports[place];
-        if frame.header.plain() && report.kind == 0 && ring.fill_plain(&mut room, &frame.payload) {
-            tally.add(frame.len());
-            delivered |= 1 << place;
-            continue;
-        }
+    let (mut tally, mut plain, mut delivered, mut contradicted) = (Tally::default(), 0, 0, 0);
+    let mut left = group & frames.present();
+    loop {
+        let filled = fill_plain(ring, &mut room, frames, left & !reports.some);
+        plain |= filled;
+        left &= !filled;
+        // The next one is not plain, or there is no room for it.
+        let place = left.trailing_zeros() as usize;
+        let Some(frame) = (place < BATCH).then(|| frames[place].as_ref()).flatten() else { break };
+        left &= left - 1;
+        let report = reports.of[place];
         let outcome = match offloads.taken(frame.header) {
             Some(header) if put(ring, memory, &mut room, &frame.payload, &header, report, &mut tally) => Ok(()),
             Some(_) => Err(Loss::NoBuffer),
@@ -106,9 +113,12 @@ fn fill(
         delivered |= u64::from(outcome.is_ok()) << place;
         contradicted |= u64::from(outcome == Err(Loss::BadHeader)) << place;
     }
+    delivered |= plain;
     Loss::BadHeader.count_at(counters, queue, u64::from(contradicted.count_ones()));
+    frames.count(plain, &counters.queue(queue));
     tally.count(&counters.queue(queue));
-    let (count, interrupt, fault) = ring.flush(&mut room);
+    let (count, interrupt) = ring.flush(&mut room);
+    let fault = room.fault();
     let lost = if fault.is_some() { Loss::BadDescriptor } else { Loss::NoBuffer };
     lost.count_at(counters, queue, u64::from((group & !delivered & !contradicted).count_ones()));
     counters.add(Counter::ReceivedFrames, u64::from(delivered.count_ones()));
@@ -121,6 +131,19 @@ fn fill(
     scratch.faults.extend(fault.map(|fault| (*id, fault)));
     scratch.room = room.recycle();
     delivered
+}
+
+/// The first frames of `group`, as far as each is plain and finds room for itself. Which.
+#[inline(always)]
+fn fill_plain(ring: &Receive, room: &mut Room<'_>, frames: &Frames<'_, '_>, group: u64) -> u64 {
+    let others = group & !frames.plain();
+    let plain = group & (others & others.wrapping_neg()).wrapping_sub(1);
+    let payloads = bits(plain).filter_map(|place| frames[place].as_ref()).map(|frame| &frame.payload);
+    let count = ring.fill_plain(room, payloads);
+    if count == plain.count_ones() as usize {
+        return plain;
+    }
+    bits(plain).take(count).fold(0, |all, place| all | 1 << place)
 }
 
 fn put<'m>(

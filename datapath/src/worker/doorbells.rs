@@ -10,6 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::orders::FunctionId;
 use crate::counters::{FUNCTIONS, QUEUES};
+pub use crate::switch::bits;
 
 const WORDS: usize = FUNCTIONS / 64;
 /// Beside the bits of the words of functions.
@@ -101,15 +102,6 @@ impl AsFd for Doorbells {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
-}
-
-/// The numbers of the bits that are set.
-pub fn bits(mut word: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let bit = word.trailing_zeros() as usize;
-        word &= word.wrapping_sub(1);
-        (bit < 64).then_some(bit)
-    })
 }
 
 #[cfg(test)]

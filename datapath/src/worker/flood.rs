@@ -12,7 +12,7 @@ use super::orders::FunctionId;
 use crate::counters::{Function as Counter, FunctionCounters, Queue};
 use crate::memory::Source;
 use crate::offload::Header;
-use crate::ring::{BATCH, Payload};
+use crate::ring::Payload;
 use crate::switch::{Frame, Loss};
 
 /// Members that a slice reaches at most, and at least.
@@ -155,8 +155,7 @@ impl Origin<'_> {
 
     /// None of the frames goes anywhere.
     pub fn lose_all(&self, frames: &Frames<'_, '_>, loss: Loss) {
-        let all = (0..BATCH).filter(|place| frames[*place].is_some()).fold(0u64, |all, place| all | 1 << place);
-        self.conclude(frames, all, Reach::default(), loss);
+        self.conclude(frames, frames.present(), Reach::default(), loss);
     }
 
     /// Frames that have reached nobody are counted at their queue.
@@ -199,10 +198,10 @@ impl Flood {
     pub fn go_on(&mut self, fabric: &mut Fabric, scratch: &mut Scratch) -> bool {
         let pieces: Vec<[Source<'_>; 1]> =
             self.frames.iter().map(|(range, _)| [Source::from(&self.bytes[range.clone()])]).collect();
-        let mut frames: Frames<'_, '_> = [None; BATCH];
-        for ((place, pieces), (range, header)) in frames.iter_mut().zip(&pieces).zip(&self.frames) {
-            *place = Frame::new(Payload::new(pieces, range.len(), 0), *header);
-        }
+        let mut frames = Frames::default();
+        let payloads = pieces.iter().zip(&self.frames);
+        frames
+            .fill(payloads.map(|(pieces, (range, header))| Frame::new(Payload::new(pieces, range.len(), 0), *header)));
         self.run.slice(self.slice, &frames, &self.counters, fabric, scratch)
     }
 }
@@ -217,8 +216,7 @@ fn concerns(to: &Function, frame: &Frame<'_, '_>) -> bool {
 #[inline]
 pub fn switched(counters: &FunctionCounters, frames: &Frames<'_, '_>, delivered: u64) {
     if delivered != 0 {
-        let octets = bits(delivered).filter_map(|place| frames[place].as_ref()).map(|frame| frame.len() as u64).sum();
         counters.add(Counter::SwitchedFrames, u64::from(delivered.count_ones()));
-        counters.add(Counter::SwitchedOctets, octets);
+        counters.add(Counter::SwitchedOctets, frames.octets(delivered));
     }
 }

@@ -14,11 +14,9 @@ use crate::memory::Source;
 use crate::offload::Offloads;
 use crate::port::Tap;
 use crate::ring::{BATCH, Batch, Breach, Chain, Fault, Transmit};
-use crate::switch::{Behind, Frame, Loss, Tally};
+pub use crate::switch::Frames;
+use crate::switch::{Behind, Frame, Left, Loss};
 use crate::worker::orders::FunctionId;
-
-/// The frames of one batch, by the place of their chains.
-pub type Frames<'b, 'm> = [Option<Frame<'b, 'm>>; BATCH];
 
 /// Where a frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,10 +67,12 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
     }
     if count > 0 {
         counters.add(Counter::TransmittedFrames, count as u64);
-        let mut frames = [None; BATCH];
+        let mut frames = Frames::default();
         admit(ring, &batch, *offloads, counters, queue, &mut frames);
         if *pairs > 1 {
-            frames.iter().flatten().for_each(|frame| steering.transmitted(frame, queue / 2));
+            bits(frames.present())
+                .filter_map(|place| frames[place].as_ref())
+                .for_each(|frame| steering.transmitted(frame, queue / 2));
         }
         let origin = Origin { port: *id, counters, queue: Some(queue) };
         let mut sender = Sender {
@@ -125,7 +125,7 @@ pub fn send_own(from: &mut Function, frames: &Frames<'_, '_>, fabric: &mut Fabri
         bad_memory: false,
         flooding: false,
     };
-    counters.add(Counter::TransmittedFrames, frames.iter().flatten().count() as u64);
+    counters.add(Counter::TransmittedFrames, u64::from(frames.present().count_ones()));
     sender.send(frames, fabric, scratch);
     *flooding |= sender.flooding;
 }
@@ -140,22 +140,16 @@ fn admit<'b, 'm>(
     queue: u16,
     frames: &mut Frames<'b, 'm>,
 ) {
-    let mut tally = Tally::default();
-    for (place, chain) in frames.iter_mut().zip(&batch.chains) {
-        *place = ring.plain(chain).and_then(Frame::plain);
-        if let Some(frame) = place {
-            tally.add(frame.len());
-            continue;
-        }
-        match admitted(ring, batch, chain, may) {
-            Ok(frame) => {
-                tally.add_with(frame.len(), &frame.header);
-                *place = Some(frame);
-            }
-            Err(loss) => loss.count_at(counters, queue, 1),
-        }
-    }
-    tally.count(&counters.queue(queue));
+    let mut left = Left::default();
+    let mut other = |chain| {
+        let frame = admitted(ring, batch, chain, may).inspect_err(|loss| loss.count_at(counters, queue, 1)).ok()?;
+        left.add(frame.len(), &frame.header);
+        Some(frame)
+    };
+    frames.fill_with(batch.chains.iter(), |chain| ring.plain(chain).and_then(Frame::plain), &mut other);
+    let counters = counters.queue(queue);
+    frames.count(frames.present(), &counters);
+    left.count(&counters);
 }
 
 /// The way for frames that ask for something, are in pieces or very short.
@@ -211,19 +205,12 @@ impl Sender<'_> {
         scratch.ways = ways;
     }
 
-    /// The ways that the frames take, each with the places of those that take it. Frames of one conversation come in a row,
-    /// so it is the one before that is asked first.
+    /// The ways that the frames take, each with the places of those that take it.
     #[inline]
     fn sort(&mut self, frames: &Frames<'_, '_>, fabric: &mut Fabric, ways: &mut Vec<(Way, u64)>) {
-        let mut last = None;
-        for (place, frame) in frames.iter().enumerate() {
-            let Some(frame) = frame else { continue };
-            let index = match last {
-                Some((before, index)) if frame.like(before) => index,
-                _ => known(ways, self.way(frame, fabric)),
-            };
-            last = Some((frame, index));
-            ways[index].1 |= 1 << place;
+        for (frame, places) in frames.runs(frames.present()) {
+            let index = known(ways, self.way(frame, fabric));
+            ways[index].1 |= places;
         }
     }
 

@@ -10,7 +10,7 @@ use crate::memory::{Sink, Source, Table};
 use crate::offload::{Header, Offloads, Report};
 use crate::port::{Outcome, Tap};
 use crate::ring::{BATCH, Breach, Fault, Payload, Receive, Room, pour};
-use crate::switch::{Behind, Frame, Loss, Rules, Station, Steering, Tally};
+use crate::switch::{Behind, Frame, Frames, Loss, Rules, Station, Steering, Tally};
 
 /// What is to be done about the tap next.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,7 +109,8 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
     }
     reader.tally.count(&counters.queue(0));
     counters.add(Counter::ReceivedFrames, delivered);
-    let (count, interrupt, broken) = ring.flush(&mut room);
+    let (count, interrupt) = ring.flush(&mut room);
+    let broken = room.fault();
     if let Some(dirty) = dirty.as_ref().filter(|_| count > 0) {
         dirty.received(0, memory, &room);
     }
@@ -244,12 +245,10 @@ fn spread(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
 
 fn offer(to: &mut Function, bytes: &[u8], header: Header, scratch: &mut Scratch) {
     let pieces = [Source::from(bytes)];
-    let mut frames = [None; BATCH];
     match arrival(Payload::new(&pieces, bytes.len(), 0), header) {
         Ok(frame) => {
             to.behind.heard(frame.stations().0, scratch.clock.now.as_secs() as u32);
-            frames[0] = Some(frame);
-            deliver(to, &frames, 1, scratch);
+            deliver(to, &Frames::one(Some(frame)), 1, scratch);
         }
         Err(loss) => loss.count(&to.counters, 1),
     }

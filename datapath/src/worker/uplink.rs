@@ -80,15 +80,14 @@ impl Uplink {
         counters.add(Counter::UplinkInFrames, count as u64);
         let mut pieces: Vec<Source<'_>> = Vec::with_capacity(BATCH);
         let arrivals = self.wire.arrivals(&mut pieces);
-        let mut frames: Frames<'_, '_> = [None; BATCH];
-        let mut octets = 0;
-        for (place, came) in frames.iter_mut().zip(arrivals) {
+        let (mut frames, mut octets) = (Frames::default(), 0);
+        frames.fill(arrivals.into_iter().map(|came| {
             let came = came.and_then(|came| {
                 octets += came.len as u64;
                 arrival(Payload::new(&pieces[came.pieces], came.len, 0), came.header)
             });
-            *place = came.inspect_err(|loss| loss.count(counters, 1)).ok();
-        }
+            came.inspect_err(|loss| loss.count(counters, 1)).ok()
+        }));
         counters.add(Counter::UplinkInOctets, octets);
         let inbound = Inbound { number: self.number, port, counters };
         self.flooding = inbound.switch(&frames, fabric, scratch);
@@ -112,8 +111,10 @@ struct Inbound<'a> {
 impl Inbound<'_> {
     /// Frames for the same guest go together. True if a flood goes on beyond this call.
     fn switch(&self, frames: &Frames<'_, '_>, fabric: &mut Fabric, scratch: &mut Scratch) -> bool {
-        let ways = frames.each_ref().map(|frame| frame.as_ref().map(|frame| self.way(frame, fabric)));
-        let mut left = (0..BATCH).filter(|place| ways[*place].is_some()).fold(0u64, |all, place| all | 1 << place);
+        let mut ways = [None; BATCH];
+        bits(frames.present())
+            .for_each(|place| ways[place] = frames[place].as_ref().map(|frame| self.way(frame, fabric)));
+        let mut left = frames.present();
         let mut flooding = false;
         while left != 0 {
             let way = ways[left.trailing_zeros() as usize];

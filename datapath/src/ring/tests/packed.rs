@@ -362,3 +362,25 @@ fn a_ring_in_a_wrong_place_is_a_fault_at_once() {
         assert_eq!(refused, Some(Breach::Size { size, packed: true }));
     }
 }
+
+#[test]
+fn plain_and_divided_chains_alternate_over_the_ring_s_end() {
+    let guest = Guest::new();
+    let mut driver = transmit(&guest, 7);
+    let mut ring = ring(&guest, &driver);
+    for round in 0..20 {
+        let first = driver.offer(&[(guest.buffer(0), 60, 0)]);
+        let second = driver.offer(&[(guest.buffer(1), 30, 0), (guest.buffer(2), 31, 0)]);
+        let third = driver.offer(&[(guest.buffer(3), 62, 0)]);
+        let (batch, outcome) = pop(&mut ring, &guest);
+        outcome.unwrap();
+        assert_eq!(ids(&batch), [first, second, third], "round {round}");
+        assert_eq!(
+            batch.chains.iter().map(|chain| (chain.len, chain.slots)).collect::<Vec<_>>(),
+            [(60, 1), (61, 2), (62, 1)]
+        );
+        ring.put(&batch.chains);
+        ring.flush();
+        assert_eq!(driver.collect().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [first, second, third]);
+    }
+}
