@@ -94,7 +94,7 @@ fn create(controller: &OwnedFd, function: u64, description: AnyDescription) -> S
     let address = SocketAddr::from_abstract_name(name(&function.to_string())).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
     let (state, effects) = (Vec::new().into(), Vec::new());
-    let create = Create { ticket: function, function, description, representor: false, state, effects };
+    let create = Create { ticket: function, function, description, representor: false, records: false, state, effects };
     let bytes = rmp_serde::to_vec_named(&FromController::Create(create)).unwrap();
     socket::send(controller, &bytes, Some(listener.as_fd())).unwrap();
     address
