@@ -79,7 +79,7 @@ def test_rehearsing_leaves_the_function_alone() -> None:
 
 @pytest.mark.parametrize(
     ("change", "number"),
-    [({"msix_num": 4}, 1), ({"num_qps": 2}, 1), ({"rx_mode": 1}, 95), ({"features": "0x1"}, 95), ({"state": 1}, 95)],
+    [({"msix_num": 4}, 1), ({"num_qps": 2}, 1), ({"rx_mode": 1}, 95), ({"state": 1}, 95)],
 )
 def test_what_no_pf_has_is_refused_together_with_the_rest(change: dict[str, object], number: int) -> None:
     device = made()

@@ -15,8 +15,21 @@ from tests.small_guest import SmallGuest
 from tests.vfs import PFS, SETTINGS, VFS, Physical, flr, function, listed, set_vfs
 
 OUTSIDE = bytes.fromhex("02000000fffe")
+SHAPE = ("num_msix", "num_queues", "max_queue_size")
 CONFIGURATION = '{"vf": {"mac_base": "0C:C4:7A:10:00:00", "vfs_per_pf": 126}}'
-KEYS = ("pf_id", "vf_id", "vuid", "pci_bdf", "sf_num", "sf_rep_net_device", "mac", "mtu", "num_msix", "num_queues")
+KEYS = (
+    "pf_id",
+    "vf_id",
+    "vuid",
+    "pci_bdf",
+    "sf_num",
+    "sf_rep_net_device",
+    "mac",
+    "mtu",
+    "num_msix",
+    "num_queues",
+    "max_queue_size",
+)
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +267,18 @@ def test_vectors_and_queue_pairs_move_from_vf_to_vf(dpu: Dpu) -> None:
         assert b"sixteen" in outside.receive()
 
 
+def test_features_and_queue_size_change_while_nobody_has_the_vf(dpu: Dpu) -> None:
+    set_vfs(dpu, 0, 1)
+    dpu.virtnet("modify", "-p", 0, "-v", 0, "device", "-f", "0x200000000", "-q", 1024)
+    shown = dpu.virtnet("query", "-p", 0, "-v", 0).json["devices"][0]
+    assert (shown["max_queue_size"], shown["device_features"]["33"]) == ("1024", "VIRTIO_F_ACCESS_PLATFORM")
+    said = dpu.virtnet("modify", "-p", 0, "-v", 0, "device", "-f", "0x400", check=False).json
+    assert (said["errno"], "does not implement" in said["errstr"]) == (95, True)
+    assert listed(dpu)[0]["max_queue_size"] == "1024"
+    with SmallGuest(function(dpu, "VF", 0)):
+        assert dpu.virtnet("modify", "-p", 0, "-v", 0, "device", "-q", 64, check=False).json["errno"] == 16
+
+
 def test_more_than_the_pool_has_is_refused(dpu: Dpu) -> None:
     set_vfs(dpu, 0, 2)
     before = who(dpu)
@@ -282,7 +307,7 @@ def changed() -> Iterator[Dpu]:
     """A DPU of its own with three VFs, of which one was changed in all that can be."""
     with prepared() as dpu:
         set_vfs(dpu, 0, 3)
-        dpu.virtnet("modify", "-p", 0, "-v", 1, "device", "-t", 1400, "-n", 4, "-m", "0c:c4:7a:99:99:99")
+        dpu.virtnet("modify", "-p", 0, "-v", 1, "device", "-t", 1400, "-n", 4, "-q", 64, "-m", "0c:c4:7a:99:99:99")
         yield dpu
         assert dpu.own_mistakes() == []
 

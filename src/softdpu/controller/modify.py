@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from softdpu.controller import errors, pools
 from softdpu.controller.devices import AnyFunction, Device, copied
 from softdpu.controller.hosts import Hosts
@@ -14,6 +16,7 @@ from softdpu.controller.replug import out_of_their_hosts
 from softdpu.controller.requests import ModifyDevice, parse_mac
 from softdpu.controller.vfs import Vfs
 from softdpu.net.mistakes import DriverBound, Mistake
+from softdpu.net.state import FunctionConfig
 from softdpu.net.vhost import VhostFunction
 from softdpu.virtio.outcome import NOTHING, Effects
 
@@ -22,9 +25,14 @@ OF_THE_VMM = frozenset({"mac", "mtu", "speed"})
 NOT_YET: dict[str, str] = {
     "rx_mode": "the receive mode is the driver's, and it would set it back.",
     "state": "a device's state follows its driver: use -l 0 or -l 1 for the link.",
-    "features": "features are fixed when the device is made: unplug it and hotplug it with -f.",
-    "max_queue_size": "the queue size is fixed when the device is made: unplug it and hotplug it with -s.",
     "dim_config": "interrupt moderation is not offered by this device.",
+}
+# What makes another function of the device, with the reason why some devices keep it.
+SHAPE = {
+    "msix_num": "",
+    "num_qps": "",
+    "features": "unplug it and hotplug it with -f; of a static PF, virtnet.conf has them (static_pf).",
+    "max_queue_size": "unplug it and hotplug it with -s.",
 }
 SETTERS: dict[str, Callable[[AnyFunction, Any], Effects]] = {
     "mac": lambda function, mac: function.set_mac(parse_mac(mac)),
@@ -69,15 +77,24 @@ def shown_by_its_vmm(device: Device, request: ModifyDevice) -> bool:
 
 
 async def _reshape(life: Lifecycle, vfs: Vfs, devices: Sequence[Device], request: ModifyDevice) -> None:
-    """Other numbers of vectors and queues make another function of a VF. Its file follows with the other changes."""
-    if request.msix_num is None and request.num_qps is None:
+    """What is fixed in a function makes another one of the device. Its file follows with the other changes."""
+    if SHAPE.keys().isdisjoint(request.changes):
         return
     for device in devices:
-        config = pools.changed(
-            device.name, device.function.state.config, vfs.left(vfs.owner(device)), request.msix_num, request.num_qps
-        )
-        await life.reshape(device, config)
+        await life.reshape(device, config := _shaped(vfs, device, request))
         device.identity(max_queues=config.queues)
+
+
+def _shaped(vfs: Vfs, device: Device, request: ModifyDevice) -> FunctionConfig:
+    config = device.function.state.config
+    if request.msix_num is not None or request.num_qps is not None:
+        free = vfs.left(vfs.owner(device))
+        config = pools.changed(device.name, config, free, request.msix_num, request.num_qps)
+    if request.feature_bits is not None:
+        config = msgspec.structs.replace(config, features=request.feature_bits)
+    if request.max_queue_size is not None:
+        config = msgspec.structs.replace(config, queue_size=request.max_queue_size)
+    return config
 
 
 async def _follow(life: Lifecycle, hosts: Hosts, device: Device, request: ModifyDevice) -> None:
@@ -116,7 +133,7 @@ def apply(device: Device, function: AnyFunction, request: ModifyDevice) -> Effec
     """The changes to one function of a device, as far as they can be done. Raises OperatorError."""
     effects = NOTHING
     for name, value in request.changes.items():
-        if name in VF_ONLY:
+        if name in SHAPE:
             continue  # done before the rest
         try:
             effects = effects + SETTERS[name](function, value)
@@ -127,18 +144,19 @@ def apply(device: Device, function: AnyFunction, request: ModifyDevice) -> Effec
 
 def check(device: Device, name: str) -> None:
     """Whether a property can be changed at all."""
-    if name in VF_ONLY and device.record.vf_id is not None:
-        if device.connected:
-            raise errors.OperatorError(
-                errno.EBUSY,
-                f"{VF_ONLY[name]} of {device.name} cannot change while {device.peer or 'a VMM'} has it: shut that "
-                "guest down first, or take the VF out of it.",
-            )
-    elif name in VF_ONLY:
+    if name in VF_ONLY and device.record.vf_id is None:
         raise errors.OperatorError(
             errno.EPERM,
             f"{VF_ONLY[name]} of {device.name} cannot change: it is a {device.record.kind}, and only VFs share a pool. "
             "Set VIRTIO_NET_EMULATION_NUM_MSIX with mlxconfig, or hotplug with another -n.",
+        )
+    if name in SHAPE and (device.record.kind == "static PF" or device.export == "vhost-user"):
+        raise errors.NotSupported(f"changing {name} of {device.name}", SHAPE[name])
+    if name in SHAPE and device.connected:
+        raise errors.OperatorError(
+            errno.EBUSY,
+            f"{name} of {device.name} cannot change while {device.peer or 'a VMM'} has it: shut that guest down first, "
+            "or take the device out of it.",
         )
     if name in OF_THE_VMM and isinstance(device.function, VhostFunction) and device.connected:
         _check_vmm(device, device.function, name)

@@ -17,6 +17,7 @@ from softdpu.controller.limits import Limits
 from softdpu.controller.peers import is_qemu
 from softdpu.controller.pools import Share
 from softdpu.controller.recovery import Recovery, RecoveryFile
+from softdpu.controller.requests import parse_features
 from softdpu.net.device import Function
 from softdpu.net.state import FunctionConfig
 
@@ -204,7 +205,8 @@ class Vfs:
             return fresh
         vectors = fresh.vectors if file.num_msix is None else file.num_msix
         changes = {"mac": file.mac_bytes, "mtu": file.mtu, "speed": file.speed, "link_up": bool(file.link)}
-        return msgspec.structs.replace(fresh, **changes, queues=file.mq, vectors=vectors)
+        shape = {"queues": file.mq, "vectors": vectors, "queue_size": file.max_queue_size}
+        return msgspec.structs.replace(fresh, **changes, **shape, features=parse_features(file.features))
 
     def _mac(self, pf: Device, vuid: str, number: int) -> bytes:
         """``mac_base`` and so on, PF after PF; beyond ``vfs_per_pf`` it would be the next PF's."""
