@@ -43,12 +43,16 @@ def held(bench: Bench) -> tuple[int, int, int]:
 
 
 def bind_again(guest: Guest, bdf: str, address: str, gateway: str, times: int) -> None:
-    """Takes the driver from the device and gives it back, and pings, so many times."""
+    """Takes the driver from the device and gives it back, and pings, so many times.
+
+    Linux puts a link into use a moment after it was set up, by a worker of its own, and drops what is sent before.
+    """
     script = f"""
         cd /sys/bus/pci/drivers/virtio-pci
         for i in $(seq {times}); do
             echo {bdf} >unbind && echo {bdf} >bind || exit 1
             eth=$(ls {bdf}/virtio*/net) && ip addr add {address}/24 dev $eth && ip link set $eth up || exit 2
+            until grep -q up /sys/class/net/$eth/operstate; do :; done; ip link show $eth >/dev/null
             ping -c 1 -W 5 {gateway} >/tmp/ping || {{ echo round $i; cat /tmp/ping; exit 3; }}
         done
     """
