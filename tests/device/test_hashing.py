@@ -29,7 +29,7 @@ TCPV4 = 2
 @pytest.fixture(scope="module")
 def device(dpu: Dpu) -> Iterator[Plugged]:
     """A device with four pairs and a control queue."""
-    device = dpu.hotplug(queues=2 * PAIRS + 1)
+    device = dpu.hotplug(queues=2 * PAIRS + 1, features=1 << f.NET_HASH_REPORT)
     yield device
     dpu.unplug(device)
 

@@ -11,12 +11,14 @@ from typing import Self
 
 from softdpu.lab import Guest
 from softdpu.lab.errors import GuestError
+from softdpu.spec import features as f
 from tests.guests.bench import Bench, Nic
 
 KERNELS = ("6.12", "7.3")
 VLAN = 7
 ADDRESSES = {"IPv4": "192.0.2.{}", "IPv6": "fd00::{}", "VLAN": "198.51.100.{}"}
 SIZE = 1 << 20
+HASH_REPORT = f.mask_of(f.NET_HASH_REPORT)  # on request only
 ON = "tx on sg on tso on gso on rx-gro-hw on rxhash off tx-udp-segmentation on"  # USO: 6.12 leaves it off
 # What a test may have changed, and how it was. Programs first: they may hold an address.
 AS_IT_WAS = (
@@ -88,7 +90,9 @@ class Ends:
     def _plug(self, guest: Guest, host: int) -> Nic:
         self.bench.attach(guest)
         self._stack.callback(self.bench.detach, guest)
-        nic = self.bench.configure(guest, self.bench.hotplug(guest, legacy=False, queues=5), "192.0.2", host)
+        nic = self.bench.configure(
+            guest, self.bench.hotplug(guest, legacy=False, queues=5, features=HASH_REPORT), "192.0.2", host
+        )
         for line in (
             f"ip addr add {ADDRESSES['IPv6'].format(host)}/64 dev {nic.name}",
             f"modprobe 8021q && ip link add link {nic.name} name vlan{VLAN} type vlan id {VLAN}",

@@ -4,6 +4,7 @@ import pytest
 
 from softdpu.net.config import patched_mac
 from softdpu.net.device import Function
+from softdpu.spec import features as f
 from softdpu.spec.virtio_net import CONFIG, CONFIG_BYTES
 from tests.virtio.drivers import MAC, Modern, make
 
@@ -42,7 +43,7 @@ def test_speed_and_duplex(speed: int, duplex: int) -> None:
 @pytest.mark.parametrize(("queues", "expected"), [(2, (0, 0, 0)), (3, (40, 0, 0x1FF)), (5, (40, 128, 0x1FF))])
 def test_hashing(queues: int, expected: tuple[int, int, int]) -> None:
     """§5.1.4.1: at least 40 and 128, where the features are offered that the fields exist with."""
-    function = make(queues=queues)
+    function = make(queues=queues, features=1 << f.NET_HASH_REPORT)
     names = ("rss_max_key_size", "rss_max_indirection_table_length", "supported_hash_types")
     assert tuple(field(function, name) for name in names) == expected
 

@@ -19,7 +19,7 @@ MQ, RSS, REPORT = 1 << f.NET_MQ, 1 << f.NET_RSS, 1 << f.NET_HASH_REPORT
 @pytest.fixture
 def function() -> Function:
     """Four pairs, running, with all features."""
-    function = make(queues=9)
+    function = make(queues=9, features=REPORT)
     Modern(function).bring_up(queues=9)
     return function
 
@@ -78,7 +78,7 @@ def test_receive_queues_beyond_the_transmit_queues_are_used(function: Function) 
 def test_scaling_that_cannot_be(function: Function, data: bytes) -> None:
     """§5.1.6.5.7.1.1: a power of two of queues that are there, up to 128; a key up to 40; known hash types."""
     assert send(function, n.CTRL_MQ_RSS_CONFIG, data) == (n.ERR, NOTHING)
-    assert function.state.net == make(queues=9).state.net
+    assert function.state.net == make(queues=9, features=REPORT).state.net
 
 
 def test_bytes_after_the_key_are_passed_over(function: Function) -> None:
@@ -122,7 +122,7 @@ def test_hashes_that_cannot_be(function: Function, data: bytes) -> None:
 
 @pytest.mark.parametrize(("without", "command"), [(RSS, n.CTRL_MQ_RSS_CONFIG), (REPORT, n.CTRL_MQ_HASH_CONFIG)])
 def test_command_of_a_feature_that_was_not_negotiated(without: int, command: int) -> None:
-    function = make(queues=9)
+    function = make(queues=9, features=REPORT)
     modern = Modern(function)
     modern.bring_up(modern.offered() & ~without, queues=9)
     assert send(function, command, rss() if command == n.CTRL_MQ_RSS_CONFIG else hash_config()) == (n.ERR, NOTHING)
@@ -131,7 +131,7 @@ def test_command_of_a_feature_that_was_not_negotiated(without: int, command: int
 @pytest.mark.parametrize(("features", "header"), [(REPORT, 20), (0, 12)])
 def test_header_is_longer_with_hash_reports(features: int, header: int) -> None:
     """§5.1.6: 20 bytes with HASH_REPORT."""
-    function = make(queues=9)
+    function = make(queues=9, features=REPORT)
     needed = f.mask_of(f.VERSION_1, f.NET_CTRL_VQ)
     effects = Modern(function).bring_up(needed | features)
     assert {start.header for start in of_type(effects, StartQueue)} == {header}
@@ -139,7 +139,7 @@ def test_header_is_longer_with_hash_reports(features: int, header: int) -> None:
 
 def test_scaling_alone_makes_several_pairs() -> None:
     """§5.1.2: N is max_virtqueue_pairs if MQ or RSS is negotiated."""
-    function = make(queues=9)
+    function = make(queues=9, features=REPORT)
     modern = Modern(function)
     modern.bring_up(modern.offered() & ~MQ, queues=9)
     assert send(function, n.CTRL_MQ_RSS_CONFIG, rss())[0] == n.OK
@@ -150,4 +150,14 @@ def test_scaling_survives_a_restart_and_ends_with_a_reset(function: Function) ->
     again = Function.restore(function.state)
     assert of_type(again.start_effects(), SetHash) == [SetHash(True, 0x3F, KEY, (0, 1, 2, 3), 2)]
     assert of_type(again.reset(), SetHash) == [AUTOMATIC]
-    assert again.state.net == make(queues=9).state.net
+    assert again.state.net == make(queues=9, features=REPORT).state.net
+
+
+def test_with_one_pair_a_hash_is_of_use_to_a_report_only() -> None:
+    """So nothing is hashed for a driver that takes RSS and has one pair, as Linux does."""
+    for taken, types in ((RSS, 0), (RSS | REPORT, 0x3F)):
+        function = make(queues=9, features=REPORT)
+        Modern(function).bring_up(f.mask_of(f.VERSION_1, f.NET_CTRL_VQ) | MQ | taken, queues=9)
+        _, effects = send(function, n.CTRL_MQ_RSS_CONFIG, rss((0,) * 128, unclassified=0, pairs=1))
+        (pairs,), (told,) = of_type(effects, SetPairs), of_type(effects, SetHash)
+        assert (pairs.pairs, told.types, told.steer) == (1, types, bool(types))

@@ -176,7 +176,7 @@ def test_state_that_cannot_be_is_refused_by_field(change: Change, sentence: str)
 
 @pytest.mark.parametrize("feature", [f.NET_RSS, f.NET_HASH_REPORT])
 def test_hashing_takes_a_feature(feature: int) -> None:
-    function = make(queues=5)
+    function = make(queues=5, features=f.mask_of(f.NET_HASH_REPORT))
     Modern(function).bring_up(f.mask_of(f.VERSION_1, f.NET_CTRL_VQ, f.NET_MQ, feature), queues=5)
     function.state.net.hash = HashState(types=1)
     Function.restore(function.state)

@@ -129,7 +129,14 @@ def _features() -> str:
         "`softdpu explain` tells for each bit why it was or was not negotiated.\n\n"
         + _table(("bit", "name", "seen through", "requires", "implemented"), rows)
         + "\nBits 64 to 70 of virtio 1.4 (RSS contexts, segmentation in UDP tunnels, outer headers, IPsec) are not "
-        "implemented. Over vhost-user the VMM owns the control queue: what takes its commands is not offered there.\n"
+        "implemented.\n\n## By export\n\n"
+        "Over vfio-user the device is the whole function, and takes every command.\n\n"
+        "Over vhost-user the VMM is the function, and answers the control queue itself. Of its commands only the "
+        "number of queue pairs reaches the back end, as rings that are enabled: no message of the protocol carries a "
+        "hash key, an indirection table, a time to hold interrupts back, a filter or a question for statistics. So "
+        "RSS, HASH_REPORT, NOTF_COAL, VQ_NOTF_COAL and DEVICE_STATS are not offered there, and filters are the VMM's "
+        "to keep. Several queue pairs work, with automatic receive steering: a flow comes back on the pair that it "
+        "left by. A guest that needs more wants `--export vfio-user`.\n"
     )
 
 

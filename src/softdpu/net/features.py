@@ -40,13 +40,13 @@ DEFAULT = f.mask_of(
     f.NET_GUEST_USO4,
     f.NET_GUEST_USO6,
     f.NET_HOST_USO,
-    f.NET_HASH_REPORT,
     f.NET_GUEST_HDRLEN,  # of use to the device only, which measures headers itself: a driver may lie
     f.NET_RSS,
     f.NET_SPEED_DUPLEX,
 )
-# Off unless asked for, as in QEMU: a guest behind an IOMMU needs it, a legacy driver can do nothing with it.
-ON_REQUEST = f.mask_of(f.ACCESS_PLATFORM)
+# Off unless asked for. ACCESS_PLATFORM, as in QEMU: a guest behind an IOMMU needs it, a legacy driver cannot use it.
+# HASH_REPORT: Linux has all frames hashed and then looks at no hash until it is told to (docs/decisions/0022).
+ON_REQUEST = f.mask_of(f.ACCESS_PLATFORM, f.NET_HASH_REPORT)
 # Offered by virtnet.conf's packed_vq, or on request.
 PACKED = f.mask_of(f.RING_PACKED)
 # Offered by a static PF that can have VFs.

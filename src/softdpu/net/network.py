@@ -176,7 +176,7 @@ class NetworkDevice:
 
     def steering_effects(self) -> Effects:
         """Which receive queue a frame goes to, as it is now."""
-        return steering(self.net)
+        return steering(self.net, self.has(f.NET_HASH_REPORT))
 
     def command(self, queue: int, data: bytes, room: int, counted: Counted) -> tuple[bytes, Effects]:
         """A chain of the control or administration queue: its readable bytes, and how many can be written."""

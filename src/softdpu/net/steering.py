@@ -11,10 +11,15 @@ from softdpu.virtio.effects import SetHash, SetPairs
 from softdpu.virtio.outcome import Effects, effects
 
 
-def steering(net: NetState) -> Effects:
-    """The steering in force: as many pairs as any frame can go to, and how one is chosen."""
+def steering(net: NetState, reported: bool) -> Effects:
+    """The steering in force: as many pairs as any frame can go to, and how one is chosen.
+
+    With one pair and no hash ``reported`` there is nothing to choose by a hash, and none is computed.
+    """
     state = net.hash
     pairs = max(net.pairs, 1 + max(state.table, default=0), 1 + state.unclassified) if state.steer else net.pairs
+    if pairs == 1 and not reported:
+        state = HashState()
     return effects(SetPairs(pairs), SetHash(state.steer, state.types, state.key, state.table, state.unclassified))
 
 
