@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,68 +33,77 @@ class Runner(Protocol):
         """The thread that forwards."""
 
 
-class Forwarder:
-    """DPDK's testpmd in io mode between two vhost ports."""
+class Theirs(ABC):
+    """A peer that is awake when it ends, whosever turn it was."""
 
-    def __init__(self, hugepages: Hugepages) -> None:
-        self._run = tempfile.TemporaryDirectory(prefix="softdpu-bench-")
-        self.sockets = [Path(self._run.name) / f"guest{number}" for number in range(GUESTS)]
-        vdevs = [vhost(number, path) for number, path in enumerate(self.sockets)]
-        self._testpmd = Testpmd(vdevs, hugepages=hugepages, work=WORK, prompt=DRIVE)
+    def __init__(self, peer: Testpmd | OvsDpdk) -> None:
+        self._peer = peer
 
     def __enter__(self) -> Self:
-        self._testpmd.__enter__().command("start")
+        self._peer.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.kill(self.pid, signal.SIGCONT)
-        self._testpmd.__exit__(kind, error, trace)
-        self._run.cleanup()
+        self._peer.__exit__(kind, error, trace)
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._testpmd.pid
+        return self._peer.pid
 
     @property
     def worker(self) -> int:
         """The thread that forwards."""
-        return self._testpmd.worker
+        return self._peer.worker
+
+    @property
+    @abstractmethod
+    def sockets(self) -> Sequence[Path]:
+        """Of its guests."""
 
 
-class Switch:
+class Forwarder(Theirs):
+    """DPDK's testpmd in io mode between two vhost ports."""
+
+    def __init__(self, hugepages: Hugepages) -> None:
+        self._run = tempfile.TemporaryDirectory(prefix="softdpu-bench-")
+        self._sockets = [Path(self._run.name) / f"guest{number}" for number in range(GUESTS)]
+        vdevs = [vhost(number, path) for number, path in enumerate(self._sockets)]
+        self._testpmd = Testpmd(vdevs, hugepages=hugepages, work=WORK, prompt=DRIVE)
+        super().__init__(self._testpmd)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._testpmd.command("start")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._run.cleanup()
+
+    @property
+    def sockets(self) -> Sequence[Path]:
+        """Of its guests."""
+        return self._sockets
+
+
+class Switch(Theirs):
     """OVS with DPDK, a learning bridge between two vhost-user ports."""
 
     def __init__(self, hugepages: Hugepages) -> None:
         self._names = [f"guest{number}" for number in range(GUESTS)]
         self._ovs = OvsDpdk(self._names, hugepages, work=WORK, other=DRIVE)
-
-    def __enter__(self) -> Self:
-        self._ovs.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-        self._ovs.__exit__(kind, error, trace)
+        super().__init__(self._ovs)
 
     @property
-    def sockets(self) -> list[Path]:
+    def sockets(self) -> Sequence[Path]:
         """Of its guests."""
         return [self._ovs.socket(name) for name in self._names]
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._ovs.pid
-
-    @property
-    def worker(self) -> int:
-        """The thread that forwards."""
-        return self._ovs.worker
 
 
 @contextmanager

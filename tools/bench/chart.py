@@ -5,7 +5,8 @@ from html import escape
 
 from tools.bench.pairs import Comparison
 
-WIDTH, LABEL, LINE, TOP = 1000, 500, 24, 44
+WIDTH, LABEL, LINE, TOP = 1100, 610, 24, 44
+LONGEST = 5.0  # a bar beyond it is cut: its figure stands behind it
 OURS, SHORT, PEER = "#2a7f62", "#b5651d", "#999999"
 _STYLE = "text{font:13px sans-serif;fill:#333}@media(prefers-color-scheme:dark){text{fill:#ddd}}"
 
@@ -32,7 +33,7 @@ def draw(results: Sequence[Comparison]) -> str:
 
 def _score(result: Comparison, bound: float | None = None) -> float:
     value = result.ratio if bound is None else bound
-    return value if result.better == "more" else 1 / value
+    return min(LONGEST, value if result.better == "more" else 1 / value)
 
 
 def _row(result: Comparison, y: int, scale: float) -> str:

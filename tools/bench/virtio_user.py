@@ -69,7 +69,7 @@ def rate(back_end: Runner, pages: Hugepages, options: dict[str, Any]) -> float:
 
 def _sample(driver: Testpmd, back_end: Runner) -> float:
     threads = (driver.worker, back_end.worker)
-    for _ in range(TRIES):
+    for _ in range(3 * TRIES):
         # The prompt that is asked for the frames needs a core too: it goes before the hot threads, for microseconds.
         with realtime(threads, watching=[driver.pid]):
             waited, (frames, start) = _waited(threads), _received(driver)

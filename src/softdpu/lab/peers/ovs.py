@@ -1,17 +1,14 @@
 """Open vSwitch with DPDK, an instance of its own: database, sockets and log in a directory that goes with it."""
 
 import os
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from softdpu.lab.peers.errors import PeerError
 from softdpu.lab.peers.hugepages import Hugepages
-from softdpu.lab.peers.packages import install
+from softdpu.lab.peers.peer import Peer
 from softdpu.lab.peers.prompt import DIE_WITH_PARENT
 
 SWITCH = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
@@ -19,31 +16,16 @@ SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 BRIDGE = "br0"
 
 
-class OvsDpdk:
+class OvsDpdk(Peer):
     """A userspace bridge with a learning flow (NORMAL) and a vhost-user port for each name in ``ports``.
 
     It polls on core ``work``; a front end connects to ``socket(port)``.
     """
 
     def __init__(self, ports: Sequence[str], hugepages: Hugepages, *, work: int = 0, other: int = 1) -> None:
+        super().__init__("ovs")
         self.ports, self.hugepages, self.work, self.other = list(ports), hugepages, work, other
-        self._run = Path()
         self._processes: list[subprocess.Popen[bytes]] = []
-
-    def __enter__(self) -> "OvsDpdk":
-        install()
-        self._run = Path(tempfile.mkdtemp(prefix="ovs-"))
-        try:
-            self._start()
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
 
     def socket(self, port: str) -> Path:
         """Where a port listens."""
@@ -137,7 +119,7 @@ class OvsDpdk:
         path = self._run / "log"
         return "\n".join(path.read_text(errors="replace").splitlines()[-10:]) if path.exists() else ""
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         for process in reversed(self._processes):
             process.terminate()
             try:
@@ -145,4 +127,3 @@ class OvsDpdk:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        shutil.rmtree(self._run, ignore_errors=True)

@@ -1,14 +1,11 @@
 """DPDK's testpmd as a back end (``vhost``) or as a driver (``virtio_user``), with its prompt."""
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from softdpu.lab.peers.errors import PeerError
 from softdpu.lab.peers.hugepages import Hugepages
-from softdpu.lab.peers.packages import install
+from softdpu.lab.peers.peer import Peer
 from softdpu.lab.peers.prompt import Prompt
 
 PROGRAM = "dpdk-testpmd"
@@ -16,7 +13,7 @@ PROMPT = "testpmd> "
 BUFFERS = 16384
 
 
-class Testpmd:
+class Testpmd(Peer):
     """One testpmd between ``vdevs``, for the length of a ``with`` block.
 
     It forwards on core ``work`` after the command ``start``, and listens to commands on core ``prompt``. Without
@@ -38,33 +35,20 @@ class Testpmd:
         eal: Sequence[str] = (),
         arguments: Sequence[str] = (),
     ) -> None:
+        super().__init__("testpmd")
         self.vdevs, self.hugepages, self.cores = list(vdevs), hugepages, (work, prompt)
         self.mode, self.descriptors = mode, descriptors
         self.eal, self.arguments = list(eal), list(arguments)
-        self._run = Path()
         self._prompt: Prompt | None = None
 
-    def __enter__(self) -> "Testpmd":
-        install()
-        self._run = Path(tempfile.mkdtemp(prefix="testpmd-"))
-        try:
-            # Its run-time files (locks, maps of its memory) are removed with the directory.
-            self._prompt = Prompt(self.command_line(), PROMPT, {"RUNTIME_DIRECTORY": str(self._run)})
-            self._prompt.answer(None, 30.0)
-        except BaseException:
-            self._end()
-            raise
-        return self
+    def _start(self) -> None:
+        # Its run-time files (locks, maps of its memory) are removed with the directory.
+        self._prompt = Prompt(self.command_line(), PROMPT, {"RUNTIME_DIRECTORY": str(self._run)})
+        self._prompt.answer(None, 30.0)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
+    def _stop(self) -> None:
         if self._prompt is not None:
             self._prompt.close("quit")
-        shutil.rmtree(self._run, ignore_errors=True)
 
     def command_line(self) -> list[str]:
         """How it is started."""
