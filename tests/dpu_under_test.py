@@ -309,6 +309,10 @@ class Dpu:
         """The DPU's end of a device."""
         return Representor(self.netns, device.representor)
 
+    def representor_named(self, name: str) -> Representor:
+        """The same, by the name of its netdev."""
+        return Representor(self.netns, name)
+
     def ip(self, *arguments: str) -> str:
         """Run ``ip`` in the namespace of the representors."""
         return _run("ip", "-n", self.netns, *arguments)
