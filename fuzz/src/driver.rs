@@ -80,6 +80,7 @@ impl Ring {
             vector: queue,
             position: if packed { 1 << 15 } else { 0 },
             record: None,
+            resume: false,
         };
         let size = agreed.size;
         let free = (0..size).collect();

@@ -10,14 +10,16 @@ import pytest
 from softdpu.lab import Guest
 from softdpu.spec import admin
 from softdpu.spec import features as f
+from softdpu.spec.admin import Opcode
 from tests.dpu_under_test import FIRMWARE, Dpu
 from tests.guests.bench import Bench
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
 
 FOUR_VFS = {**FIRMWARE, "VIRTIO_NET_EMULATION_NUM_PF": 1, "VIRTIO_NET_EMULATION_NUM_VF": 4}
+MODIFY_AND_QUERY = admin.bitmap(Opcode.RESOURCE_OBJ_MODIFY, Opcode.RESOURCE_OBJ_QUERY)
 # What each kernel takes of the list: VIRTIO_ADMIN_CMD_BITMAP of its virtio_pci, with CONFIG_VIRTIO_PCI_ADMIN_LEGACY.
-TAKEN = {"6.12": admin.LEGACY, "7.3": admin.LEGACY | admin.CAPABILITIES}
+TAKEN = {"6.12": admin.LEGACY, "7.3": admin.LEGACY | admin.CAPABILITIES | admin.PARTS & ~MODIFY_AND_QUERY}
 
 
 def administration(dpu: Dpu) -> dict[str, Any]:

@@ -105,6 +105,8 @@ pub struct StartQueue {
     pub packed: bool,
     #[serde(default)]
     pub in_order: bool,
+    #[serde(default)]
+    pub resume: bool,
 }
 
 /// Cease to serve a virtqueue; done when no worker touches it any more (virtio 1.3 §2.6.1).
@@ -226,6 +228,12 @@ pub struct Kick {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetDeviceConfig {
     pub config: ByteBuf,
+}
+
+/// Leave the function's rings and its driver alone, until told to go on; queues started meanwhile wait too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freeze {
+    pub on: bool,
 }
 
 /// First message to a controller. Descriptor: the counters' memory (`softdpu.datapath.counters`).
@@ -447,6 +455,7 @@ pub enum AnyEffect {
     Kick(Kick),
     SetUplink(SetUplink),
     SetDeviceConfig(SetDeviceConfig),
+    Freeze(Freeze),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,6 +29,9 @@ impl Function {
             AnyEffect::SetInterrupts(set) => self.lines.set_interrupts(set.msix, set.intx_disabled),
             AnyEffect::RaiseConfig(_) => _ = self.lines.signal_config(),
             AnyEffect::AcknowledgeIsr(ack) => self.lines.acknowledge(number(ack.bits)?),
+            AnyEffect::Freeze(freeze) => {
+                world.settle(|done| Order::Freeze { function: self.id, on: freeze.on, done });
+            }
             AnyEffect::Kick(kick) => self.kick(number(kick.queue)?, world),
             effect => world.worker.send(order(self.id, effect)?),
         }
@@ -119,6 +122,7 @@ fn setup(start: &messages::StartQueue) -> Result<QueueSetup, String> {
         vector: number(start.vector)?,
         position: number(start.position)?,
         record: None,
+        resume: start.resume,
     })
 }
 

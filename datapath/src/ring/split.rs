@@ -65,6 +65,9 @@ impl Split {
             record: None,
         };
         ring.attach(table)?;
+        if setup.resume {
+            ring.go_on_as_shown();
+        }
         if let Some(place) = &setup.record {
             ring.go_on(Record::open(place, setup.queue, 0)?);
         }
@@ -74,11 +77,16 @@ impl Split {
     /// A process before this one ran the ring as far as the driver was shown.
     fn go_on(&mut self, record: Record) {
         if !matches!(record.stood(), Stood::Nowhere) {
-            let shown = u16::from_le(self.used.u16(INDEX).load(Acquire));
-            (self.next, self.seen, self.filled, self.published) = (shown, shown, shown, shown);
+            self.go_on_as_shown();
         }
         record.begin(self.published & 0x7fff);
         self.record = Some(record);
+    }
+
+    /// All that was taken before has been used.
+    fn go_on_as_shown(&mut self) {
+        let shown = u16::from_le(self.used.u16(INDEX).load(Acquire));
+        (self.next, self.seen, self.filled, self.published) = (shown, shown, shown, shown);
     }
 
     /// Whoever asked where the ring stands starts it again, there or elsewhere.

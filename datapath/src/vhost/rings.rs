@@ -217,6 +217,7 @@ impl Session {
             in_order: self.has(feature::IN_ORDER),
             position: position.unwrap_or(ring.base),
             record: self.record(port, index, areas),
+            resume: false,
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Function {
     /// By number.
     pub queues: Vec<Slot>,
     pub tap: Option<Tap>,
+    /// Its rings and its driver are left alone: queues that would run are parked.
+    pub frozen: bool,
     /// Frames wait in the tap until the driver posts buffers.
     pub starved: bool,
     /// Who is beyond the representor.
@@ -58,7 +60,7 @@ pub struct Function {
 pub enum Slot {
     #[default]
     Stopped,
-    /// Its ring's memory is unmapped; it goes on when that comes back.
+    /// Its ring's memory is unmapped, or its function frozen; it goes on when that is over.
     Parked(Queue),
     Running(Queue),
 }
@@ -78,6 +80,7 @@ impl Function {
             memory: Arc::default(),
             queues: Vec::new(),
             tap,
+            frozen: false,
             starved: false,
             behind: Behind::default(),
             rules: Rules::open(),
@@ -172,10 +175,19 @@ impl Function {
         for slot in &mut self.queues {
             *slot = match std::mem::take(slot) {
                 Slot::Stopped => Slot::Stopped,
-                Slot::Parked(queue) | Slot::Running(queue) => queue.moved(&table),
+                Slot::Parked(queue) | Slot::Running(queue) => queue.moved(&table, self.frozen),
             };
         }
         self.memory = table;
+    }
+
+    /// From now on its rings are left alone, or not any more.
+    pub fn freeze(&mut self, on: bool) {
+        self.frozen = on;
+        self.set_memory(self.memory.clone());
+        if on {
+            self.polled = 0;
+        }
     }
 }
 
@@ -204,11 +216,11 @@ impl Queue {
         }
     }
 
-    fn moved(mut self, table: &Table) -> Slot {
+    fn moved(mut self, table: &Table, frozen: bool) -> Slot {
         self.ring().detach();
         match self.ring().attach(table) {
-            Ok(()) => Slot::Running(self),
-            Err(_) => Slot::Parked(self),
+            Ok(()) if !frozen => Slot::Running(self),
+            _ => Slot::Parked(self),
         }
     }
 }

@@ -44,6 +44,10 @@ impl Engine {
                 self.readable(function);
                 receipt(&done);
             }
+            Order::Freeze { function, on, done } => {
+                self.freeze(function, on);
+                receipt(&done);
+            }
             Order::SetVector { function, queue, vector } => self.change(function, |port| {
                 if let Some(Slot::Running(queue) | Slot::Parked(queue)) = port.queues.get_mut(usize::from(queue)) {
                     queue.set_vector(vector);
@@ -126,18 +130,29 @@ impl Engine {
         self.let_go(function, |queue| queue == Some(setup.queue));
         let tickets = self.tickets;
         let Some(port) = self.fabric.get(function) else { return };
+        let frozen = port.frozen;
         let mut queue = Queue::new(setup, &port.memory, tickets);
         queue.iter_mut().for_each(|queue| port.moderate(setup.queue, queue));
         port.polled &= !(1u128.checked_shl(u32::from(setup.queue)).unwrap_or(0));
         match (queue, port.place(setup.queue)) {
             (Ok(mut queue), Some(slot)) => {
                 queue.ring().suppress();
-                *slot = Slot::Running(queue);
+                *slot = if frozen { Slot::Parked(queue) } else { Slot::Running(queue) };
                 self.check_queues(function);
             }
             (Err(fault), Some(_)) => self.fault(function, fault),
             (_, None) => log::error!("function {function}: there is no queue {}", setup.queue),
         }
+    }
+
+    /// What drivers were to be interrupted for is told them before: a frozen function says nothing.
+    fn freeze(&mut self, function: FunctionId, on: bool) {
+        if on {
+            self.hold_nothing_back(function);
+            self.let_go(function, |queue| queue.is_some());
+        }
+        self.change(function, |port| port.freeze(on));
+        self.check_queues(function);
     }
 
     fn stop(&mut self, function: FunctionId, queue: u16, done: &Receipt) {

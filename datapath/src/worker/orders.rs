@@ -48,6 +48,8 @@ pub struct QueueSetup {
     pub position: u16,
     /// What outlives this process, where a front end keeps it.
     pub record: Option<Place>,
+    /// Go on where a split ring's used ring says, whatever the position.
+    pub resume: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -124,6 +126,12 @@ pub enum Order {
     },
     StopAll {
         function: FunctionId,
+        done: Receipt,
+    },
+    /// Leave its rings and its driver alone, or go on.
+    Freeze {
+        function: FunctionId,
+        on: bool,
         done: Receipt,
     },
     SetVector {

@@ -89,6 +89,13 @@ impl Engine {
         self.moderate(function, queue, now, |moderation| moderation.set(packets, period));
     }
 
+    /// Sends the interrupts of a function that are held back.
+    pub(super) fn hold_nothing_back(&mut self, function: FunctionId) {
+        for queue in 0..QUEUES as u16 {
+            self.moderate(function, queue, Duration::MAX, |_| {});
+        }
+    }
+
     /// Changes a queue's moderation, and sends what it holds back if that is now due.
     fn moderate(&mut self, function: FunctionId, queue: u16, now: Duration, change: impl FnOnce(&mut Moderation)) {
         let Some(port) = self.fabric.get(function) else { return };

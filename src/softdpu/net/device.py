@@ -10,6 +10,7 @@ Guests may do anything: no access raises. An operator's mistake raises a ``Mista
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from softdpu.net.coalescing import of_queue
 from softdpu.net.features import offered, withheld
 from softdpu.net.mistakes import DriverBound
 from softdpu.net.network import NetworkDevice, queue_total, shape
+from softdpu.net.parts import with_parts
 from softdpu.net.settings import check, check_mac, check_mtu, check_speed
 from softdpu.net.state import FunctionConfig, FunctionState, NetState
 from softdpu.net.statistics import Counted, nothing
@@ -31,9 +33,10 @@ from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.spec.pci_extended import SRIOV, VF_ENABLE, VF_MEMORY_ENABLE
 from softdpu.virtio.admin.owner import Owner
-from softdpu.virtio.effects import SetConfigVector, SetInterrupts
+from softdpu.virtio.effects import Freeze, Reset, SetConfigVector, SetInterrupts
 from softdpu.virtio.negotiation import Negotiation, Verdict
 from softdpu.virtio.outcome import NOTHING, Effects, effects, note
+from softdpu.virtio.parts import Part
 from softdpu.virtio.state import Mode, QueueState, VirtioState
 
 LONGEST = 1 << 20  # bytes of one access that are looked at
@@ -117,7 +120,9 @@ class Function:
         """PCI function reset, from outside or by the driver's FLR (PCIe 5.0 §6.6.2): all registers, all of virtio."""
         self._space.reset()
         self._table.reset()
-        return self._virtio.reset() + self._interrupts()
+        released = effects(Freeze(False)) if self.state.virtio.stopped else NOTHING
+        self.state.virtio.stopped = False
+        return self._virtio.reset() + self._interrupts() + released
 
     def disconnected(self) -> Effects:
         """The VMM is gone: the next one finds a function that was just reset."""
@@ -133,6 +138,25 @@ class Function:
     def queue_fault(self, queue: int, cause: str) -> Effects:
         """A queue was stopped because the driver broke a rule of the ring."""
         return self._virtio.queue_fault(queue, cause)
+
+    # ---- the owner's side of a VF
+
+    def stop(self, stopped: bool) -> Effects:
+        """The owner stops the function, or lets it go on."""
+        if stopped:
+            return self._virtio.stop()
+        moved = self._device.port_effects() + self._interrupts() + self._config_vector()
+        return (moved if self.state.virtio.moved else NOTHING) + self._virtio.go_on()
+
+    def set_parts(self, parts: Sequence[Part]) -> Effects:
+        """Device parts, all or none, to take effect when the function goes on. Raises ``Stray``."""
+        assert self.state.virtio.stopped, "parts are set while the function is stopped"
+        new = with_parts(self.state, parts)
+        for mine, other in ((self.state.virtio, new.virtio), (self.state.net, new.net)):
+            for field in mine.__struct_fields__:
+                setattr(mine, field, getattr(other, field))
+        self.state.virtio.moved = True
+        return effects(Reset())
 
     # ---- configuration space
 
@@ -215,8 +239,12 @@ class Function:
 
     def start_effects(self) -> Effects:
         """What brings a port that knows nothing to this function's present state."""
-        vector = SetConfigVector(self.state.virtio.config_vector)
-        return self._device.port_effects() + self._interrupts() + effects(vector) + self._virtio.start_all()
+        held = effects(Freeze(True)) if self.state.virtio.stopped else NOTHING
+        port = self._device.port_effects() + self._interrupts() + self._config_vector()
+        return held + port + self._virtio.start_all()
+
+    def _config_vector(self) -> Effects:
+        return effects(SetConfigVector(self.state.virtio.config_vector))
 
     def _unbound(self, what: str) -> None:
         if self.status & v.DRIVER:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from softdpu.net.device import Function
+from softdpu.net.parts import Stray, parts_of
 from softdpu.spec import virtio_net
 from softdpu.virtio.outcome import Effects
+from softdpu.virtio.parts import Part
 
 
 class FunctionMember:
@@ -36,6 +38,27 @@ class FunctionMember:
             return False
         self._emit(self._function.legacy.write(place, data))
         return True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped."""
+        return self._function.state.virtio.stopped
+
+    def stop(self, stopped: bool) -> None:
+        """Stops it, or lets it go on."""
+        self._emit(self._function.stop(stopped))
+
+    def parts(self) -> tuple[Part, ...]:
+        """All its device parts."""
+        return parts_of(self._function.state)
+
+    def set_parts(self, parts: Sequence[Part]) -> str:
+        """Sets parts of the stopped function, all or none: why that cannot be, or nothing."""
+        try:
+            self._emit(self._function.set_parts(parts))
+        except Stray as error:
+            return str(error)
+        return ""
 
     def _place(self, configuration: bool, offset: int, size: int) -> int | None:
         """Where the access lies in a legacy I/O region of now, with or without MSI-X vectors (§4.1.4.10)."""

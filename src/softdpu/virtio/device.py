@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from msgspec import structs
+
 from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.virtio import negotiation, status
 from softdpu.virtio.areas import area_fault, size_fault
 from softdpu.virtio.effects import (
+    Freeze,
     Kick,
     RaiseConfig,
     Reset,
@@ -132,14 +135,19 @@ class VirtioDevice:
         result = note(cause)
         if state.mode != "legacy" and not state.status & v.NEEDS_RESET:
             state.status |= v.NEEDS_RESET if state.mode else 0
-            if state.status & v.DRIVER_OK:
-                result = effects(RaiseConfig()) + result
+            result = self._raise() + result
         return result
+
+    def _raise(self) -> Effects:
+        """The configuration interrupt, for a driver that runs; one of a stopped device comes when it goes on."""
+        told = self.state.status & v.DRIVER_OK and not self.state.stopped
+        return effects(RaiseConfig()) if told else NOTHING
 
     def reset(self) -> Effects:
         """All that a driver has set returns to its value after reset (§2.4); the next one may use any interface."""
         state = self.state
-        fresh = VirtioState(queues=tuple(QueueState() for _ in state.queues), faults=state.faults)
+        queues = tuple(QueueState() for _ in state.queues)
+        fresh = VirtioState(queues=queues, faults=state.faults, stopped=state.stopped)
         for field in VirtioState.__struct_fields__:
             setattr(state, field, getattr(fresh, field))
         return effects(Reset()) + self.kind.reset()
@@ -149,7 +157,7 @@ class VirtioDevice:
     def config_changed(self) -> Effects:
         """The device changed its configuration (§3.2.1): the driver is interrupted once it is running."""
         self.state.changed = True
-        return effects(RaiseConfig()) if self.state.status & v.DRIVER_OK else NOTHING
+        return self._raise()
 
     def config_read(self) -> None:
         """The driver reads its configuration: a change it has not seen moves the generation (§4.1.4.3.1)."""
@@ -179,7 +187,23 @@ class VirtioDevice:
     def start_all(self) -> Effects:
         """Begins to serve every queue that is set up."""
         ready = [index for index in range(len(self.state.queues)) if self.running(index)]
-        return effects(*(self.kind.start(index, self.state.queues[index]) for index in ready))
+        starts = (self.kind.start(index, self.state.queues[index]) for index in ready)
+        return effects(*(structs.replace(start, resume=True) if self.state.moved else start for start in starts))
+
+    # ---- the owner's hold (virtio 1.4, device parts)
+
+    def stop(self) -> Effects:
+        """No ring is touched and no interrupt sent from now on."""
+        self.state.stopped = True
+        return effects(Freeze(True))
+
+    def go_on(self) -> Effects:
+        """What was set up meanwhile takes effect, and the driver is told what it could not be told."""
+        state = self.state
+        result = self.start_all() if state.moved else NOTHING
+        state.stopped = state.moved = False
+        untold = state.changed or state.status & v.NEEDS_RESET
+        return result + effects(Freeze(False)) + (self._raise() if untold else NOTHING)
 
     def enable(self) -> Effects:
         """Driver enables the selected queue (§4.1.4.3). What cannot be a queue is refused and costs the device."""

@@ -33,6 +33,7 @@ class StartQueue(Effect, frozen=True):
     position: int = 0  # next index of the available ring; packed: next descriptor, its wrap counter in bit 15
     packed: bool = False  # VIRTIO_F_RING_PACKED
     in_order: bool = False  # VIRTIO_F_IN_ORDER
+    resume: bool = False  # of a split ring: go on where its used ring says, since nothing else is known of it
 
 
 class StopQueue(Effect, frozen=True):
@@ -157,6 +158,12 @@ class SetDeviceConfig(Effect, frozen=True):
     config: bytes
 
 
+class Freeze(Effect, frozen=True):
+    """Leave the function's rings and its driver alone, until told to go on; queues started meanwhile wait too."""
+
+    on: bool
+
+
 AnyEffect: TypeAlias = (
     StartQueue
     | StopQueue
@@ -177,4 +184,5 @@ AnyEffect: TypeAlias = (
     | Kick
     | SetUplink
     | SetDeviceConfig
+    | Freeze
 )

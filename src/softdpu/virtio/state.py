@@ -35,4 +35,6 @@ class VirtioState(msgspec.Struct, omit_defaults=True):
     config_vector: int = NO_VECTOR
     generation: int = 0
     changed: bool = False  # configuration changed since the driver last read it
+    stopped: bool = False  # by its owner (virtio 1.4): it begins no transport request; kept over a reset by the driver
+    moved: bool = False  # its state was set from parts while stopped: rings go on where memory says
     faults: tuple[str, ...] = ()  # the most recent rules that a driver broke, oldest first; kept over resets

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from softdpu.net.device import Function
 from softdpu.net.member import FunctionMember
-from softdpu.spec import admin
+from softdpu.spec import admin, legacy
+from softdpu.spec import features as f
 from softdpu.spec.admin import GroupType, Opcode, Qualifier, Status
 from softdpu.virtio.admin.member import NotifyAddress
 from softdpu.virtio.admin.owner import Owner
@@ -19,11 +20,17 @@ PLACES = (NotifyAddress(True, 2, 0x2000), NotifyAddress(False, 4, 0x3004))
 Reply = tuple[Status, Qualifier, bytes]
 
 
+def made(**changes: object) -> Function:
+    """A VF that offers all that there are parts for."""
+    features = f.mask_of(f.NET_HASH_REPORT)
+    return make("modern", virtual=True, legacy_access=True, features=features, **changes)
+
+
 class VirtualFunctions:
     """Functions that were made as VFs are; number 3 is being destroyed."""
 
-    def __init__(self, count: int = 3) -> None:
-        self.functions = [make("modern", virtual=True, legacy_access=True) for _ in range(count)]
+    def __init__(self, count: int = 3, **changes: object) -> None:
+        self.functions = [made(**changes) for _ in range(count)]
         self.effects: list[list[Effect]] = [[] for _ in range(count)]
         self.size = count
 
@@ -61,6 +68,35 @@ class Desk:
     def function(self, member: int = 1) -> Function:
         """The member's function itself."""
         return self.group.functions[member - 1]
+
+
+class Legacy:
+    """A legacy driver of member 1, each of its accesses a command."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def read(self, name: str) -> int:
+        register = legacy.LEGACY_MSIX.named[name]
+        status, qualifier, data = self.desk.send(
+            Opcode.LEGACY_COMMON_CFG_READ, bytes([register.offset]), room=register.size
+        )
+        assert (status, qualifier, len(data)) == (*OK, register.size)
+        return int.from_bytes(data, "little")
+
+    def write(self, name: str, value: int) -> None:
+        register = legacy.LEGACY_MSIX.named[name]
+        data = admin.LEGACY_WRITE.pack(register.offset) + value.to_bytes(register.size, "little")
+        assert self.desk.send(Opcode.LEGACY_COMMON_CFG_WRITE, data)[:2] == OK
+
+    def bring_up(self) -> None:
+        for status in (0, 1, 3):
+            self.write("device_status", status)
+        self.write("driver_features", self.read("device_features"))
+        for queue in range(3):
+            self.write("queue_select", queue)
+            self.write("queue_address", 0x1000 * (queue + 1))
+        self.write("device_status", 7)
 
 
 OK = (Status.OK, Qualifier.OK)

@@ -2,41 +2,14 @@
 
 import pytest
 
-from softdpu.spec import admin, legacy
+from softdpu.spec import admin
 from softdpu.spec.admin import Opcode, Qualifier
 from softdpu.virtio.effects import Kick, StartQueue
-from tests.virtio.admin.desk import OK, PLACES, Desk, refused
+from tests.virtio.admin.desk import OK, PLACES, Desk, Legacy, refused
 from tests.virtio.drivers import MAC, enable_msix
 
 WRITE, READ = Opcode.LEGACY_COMMON_CFG_WRITE, Opcode.LEGACY_COMMON_CFG_READ
 DEV_WRITE, DEV_READ = Opcode.LEGACY_DEV_CFG_WRITE, Opcode.LEGACY_DEV_CFG_READ
-
-
-class Legacy:
-    """A legacy driver of member 1, each of its accesses a command."""
-
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-
-    def read(self, name: str) -> int:
-        register = legacy.LEGACY_MSIX.named[name]
-        status, qualifier, data = self.desk.send(READ, bytes([register.offset]), room=register.size)
-        assert (status, qualifier, len(data)) == (*OK, register.size)
-        return int.from_bytes(data, "little")
-
-    def write(self, name: str, value: int) -> None:
-        register = legacy.LEGACY_MSIX.named[name]
-        data = admin.LEGACY_WRITE.pack(register.offset) + value.to_bytes(register.size, "little")
-        assert self.desk.send(WRITE, data)[:2] == OK
-
-    def bring_up(self) -> None:
-        for status in (0, 1, 3):
-            self.write("device_status", status)
-        self.write("driver_features", self.read("device_features"))
-        for queue in range(3):
-            self.write("queue_select", queue)
-            self.write("queue_address", 0x1000 * (queue + 1))
-        self.write("device_status", 7)
 
 
 @pytest.fixture

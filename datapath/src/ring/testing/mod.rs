@@ -81,6 +81,7 @@ impl Guest {
             vector: queue,
             position: 0,
             record: None,
+            resume: false,
         }
     }
 

@@ -6,6 +6,7 @@ mod commands;
 mod faults;
 mod floods;
 mod forwarding;
+mod freezing;
 mod losses;
 mod memory;
 mod queues;

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from softdpu.virtio.parts import Part
+
 
 class NotifyAddress(NamedTuple):
     """Where a 16-bit queue index may be written to notify a member that a legacy driver drives."""
@@ -25,6 +27,19 @@ class Member(Protocol):
 
     def legacy_write(self, configuration: bool, offset: int, data: bytes) -> bool:
         """Writes to one field of them. False: it is not one field."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped: it begins no transport request."""
+
+    def stop(self, stopped: bool) -> None:
+        """Stops it, or lets it go on."""
+
+    def parts(self) -> tuple[Part, ...]:
+        """All its device parts, in the order of the specification."""
+
+    def set_parts(self, parts: Sequence[Part]) -> str:
+        """Sets parts of a stopped member, all or none: why that cannot be, or nothing."""
 
 
 class Group(Protocol):

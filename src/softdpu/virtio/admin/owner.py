@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from softdpu.spec import admin
 from softdpu.spec.admin import GroupType, Opcode, Qualifier, Refused, Status, invalid
-from softdpu.virtio.admin import capabilities, legacy, lists
+from softdpu.virtio.admin import capabilities, legacy, lists, moves, objects
 from softdpu.virtio.admin.call import Call, Handler
 from softdpu.virtio.admin.member import Group, Member, NoMembers
 from softdpu.virtio.admin.state import AdminState, Count
@@ -41,11 +41,19 @@ COMMANDS: dict[Opcode, Command] = {
     Opcode.CAP_ID_LIST_QUERY: Command(capabilities.query, SELF),
     Opcode.DEVICE_CAP_GET: Command(capabilities.get, SELF),
     Opcode.DRIVER_CAP_SET: Command(capabilities.set_, SELF),
+    Opcode.RESOURCE_OBJ_CREATE: Command(objects.create, SRIOV),
+    Opcode.RESOURCE_OBJ_MODIFY: Command(objects.modify, SRIOV),
+    Opcode.RESOURCE_OBJ_QUERY: Command(objects.query, SRIOV),
+    Opcode.RESOURCE_OBJ_DESTROY: Command(objects.destroy, SRIOV),
+    Opcode.DEV_PARTS_METADATA_GET: Command(moves.metadata, SRIOV),
+    Opcode.DEV_PARTS_GET: Command(moves.get, SRIOV),
+    Opcode.DEV_PARTS_SET: Command(moves.set_, SRIOV),
+    Opcode.DEV_MODE_SET: Command(moves.mode, SRIOV),
 }
 SUPPORTED: dict[int, int] = {
     SELF: admin.LISTS | admin.CAPABILITIES,
     # Capabilities are of the self group. Linux (6.13 and later) uses them there if it finds them in this list.
-    SRIOV: admin.LISTS | admin.LEGACY | admin.CAPABILITIES,
+    SRIOV: admin.LISTS | admin.LEGACY | admin.CAPABILITIES | admin.PARTS,
 }
 
 
@@ -142,7 +150,8 @@ class Owner:
             return invalid(Qualifier.INVALID_MEMBER, "the self group has member 0 only") if number else None
         if not 1 <= number <= self.group.size:
             return invalid(Qualifier.INVALID_MEMBER, f"members are 1 to {self.group.size}")
-        return self.group.member(number) or invalid(Qualifier.INVALID_MEMBER, "the member is not there")
+        why = "the member is just being made or removed"
+        return self.group.member(number) or Refused(Status.EAGAIN, Qualifier.TRYAGAIN, why)
 
     def _count(self, trace: Trace) -> None:
         self.trace.append(trace)
