@@ -7,7 +7,7 @@ import sys
 import time
 
 from softdpu.lab import Guest
-from tools.demo import steps
+from tools.demo import steps, virtual
 from tools.demo.stage import Stage
 
 PORTS = 4
@@ -32,6 +32,12 @@ def main() -> int:
             steps.refuse_unplug(stage)
             steps.replace_datapath(stage, first)
             steps.unplug(stage, first)
+        virtual.settings(stage)
+        vf = virtual.virtual_functions(stage)
+        with virtual.machine(stage, vf) as machine:
+            virtual.transitional(stage, machine)
+            virtual.commands(stage)
+        virtual.leave(stage)
     print_table(stage, time.monotonic() - began)
     return 0 if all(row.holds for row in stage.rows) else 1
 

@@ -109,6 +109,11 @@ class Stage:
             ["virtio-net-controller", "--netns", self.netns], env=self.environment, stdout=log, stderr=log
         )
         log.close()
+        self.wait_until_it_answers()
+
+    def wait_until_it_answers(self) -> None:
+        """Raises RuntimeError when the controller does not come up."""
+        assert self.controller is not None
         deadline = time.monotonic() + 30
         while self.shell("virtnet version", quiet=True).returncode:
             if time.monotonic() > deadline or self.controller.poll() is not None:

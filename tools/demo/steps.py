@@ -64,11 +64,12 @@ def _claim_export(stage: Stage, device: int, claimed: str, export: str) -> None:
 def legacy_guest(stage: Stage, guest: Guest) -> None:
     """Step 6: the device in the guest is driven through its I/O ports."""
     stage.chapter("The guest sees a legacy device")
-    _claim_ids(stage, guest)
-    _claim_legacy(stage, guest)
+    claim_ids(stage, guest)
+    claim_legacy(stage, guest)
 
 
-def _claim_ids(stage: Stage, guest: Guest) -> None:
+def claim_ids(stage: Stage, guest: Guest) -> None:
+    """A transitional function's ids, as the guest shows them."""
     show(stage, guest, "lspci -nk -d 1af4:")
     ids = show(stage, guest, IDS)
     claimed = "1af4:1000 rev 00 subsystem 1af4:0001"
@@ -77,7 +78,8 @@ def _claim_ids(stage: Stage, guest: Guest) -> None:
     )
 
 
-def _claim_legacy(stage: Stage, guest: Guest) -> None:
+def claim_legacy(stage: Stage, guest: Guest) -> None:
+    """The driver uses the I/O ports, and not VERSION_1."""
     ports = show(stage, guest, "grep virtio /proc/ioports").strip()
     stage.claim("/proc/ioports", "virtio-pci-legacy", " ".join(ports.split()), "virtio-pci-legacy" in ports)
     bits = guest.run(MODE).output.strip()
@@ -94,7 +96,7 @@ def traffic(stage: Stage, guest: Guest, pair: Pair) -> None:
         f"ip address add {pair.guest}/24 dev eth0; ip link set eth0 up; ip address show eth0",
     )
     ping = stage.in_netns(f"ping -c 20 -i 0.05 -W 5 {pair.guest}").stdout
-    stage.claim("ping", "20 of 20 answered", _loss(ping), " 0% packet loss" in ping)
+    stage.claim("ping", "20 of 20 answered", loss(ping), " 0% packet loss" in ping)
     _transfer(
         stage,
         guest,
@@ -149,7 +151,7 @@ def older_guest(stage: Stage, guest: Guest) -> None:
     _claim_export(stage, 1, "forced: the whole PCI function is ours", "vfio-user")
     show(stage, guest, "virtio load force_legacy=1; cat /sys/module/virtio_pci/parameters/force_legacy")
     guest.wait_for("ip link show eth0", 30)
-    _claim_legacy(stage, guest)
+    claim_legacy(stage, guest)
     traffic(stage, guest, SECOND)
     show(stage, guest, "virtio reload; cat /sys/module/virtio_pci/parameters/force_legacy")
     guest.wait_for("ip link show eth0", 30)
@@ -162,7 +164,7 @@ def older_guest(stage: Stage, guest: Guest) -> None:
     )
     guest.run(f"ip address add {SECOND.guest}/24 dev eth0; ip link set eth0 up")
     ping = stage.in_netns(f"ping -c 20 -i 0.05 -W 5 {SECOND.guest}").stdout
-    stage.claim("modern driver", "20 of 20 pings answered", _loss(ping), " 0% packet loss" in ping)
+    stage.claim("modern driver", "20 of 20 pings answered", loss(ping), " 0% packet loss" in ping)
 
 
 def guest_to_guest(stage: Stage, first: Guest, second: Guest) -> None:
@@ -171,7 +173,7 @@ def guest_to_guest(stage: Stage, first: Guest, second: Guest) -> None:
     first.run("ip address add 10.7.9.11/24 dev eth0")
     second.run("ip address add 10.7.9.12/24 dev eth0")
     ping = show(stage, first, "ping -c 10 10.7.9.12")
-    stage.claim("guest to guest", "10 of 10 pings answered", _loss(ping), " 0% packet loss" in ping)
+    stage.claim("guest to guest", "10 of 10 pings answered", loss(ping), " 0% packet loss" in ping)
 
 
 def crash(stage: Stage, guest: Guest) -> None:
@@ -192,7 +194,7 @@ def crash(stage: Stage, guest: Guest) -> None:
     stage.show("dpu", "virtio-net-controller &", f"answers after {time.monotonic() - began:.2f} s")
     output = flood.communicate(timeout=90)[0]
     stage.show("dpu", f"ping -i 0.002 -c 2500 {FIRST.guest}", output)
-    stage.claim("controller killed", "no ping of the flood lost", _loss(output), " 0% packet loss" in output)
+    stage.claim("controller killed", "no ping of the flood lost", loss(output), " 0% packet loss" in output)
     after = guest.run("cat /sys/class/net/eth0/carrier_changes").output.strip()
     stage.claim("controller killed", "link never down", f"carrier changes {carrier} → {after}", carrier == after)
     known = stage.shell("virtnet list | grep -c vuid").stdout.strip()
@@ -244,7 +246,8 @@ def show(stage: Stage, guest: Guest, command: str, timeout: float = 60) -> str:
     return result.output
 
 
-def _loss(ping: str) -> str:
+def loss(ping: str) -> str:
+    """What ping says of losses."""
     line = next((line for line in ping.splitlines() if "packet loss" in line), "no answer")
     return line.split(", time")[0].replace("packets ", "")
 
