@@ -1,6 +1,6 @@
 //! Counters in memory that the controller maps: written here with plain stores, read there without a lock. Where each one
-//! lies is generated from `softdpu/datapath/counters.py`. Every counter has one writer at a time, so adding needs no
-//! locked instruction.
+//! lies is generated from `softdpu/datapath/counters.py`. Where there is one worker every counter has one writer at a time,
+//! so adding needs no locked instruction; where there are several it takes one.
 
 #[path = "counters/layout.rs"] // also where an example takes this file in
 mod layout;
@@ -40,10 +40,13 @@ pub struct FunctionCounters {
 #[derive(Clone, Copy)]
 pub struct QueueCounters<'a> {
     row: &'a [AtomicU64],
+    several: bool,
 }
 
 struct Memory {
     start: NonNull<AtomicU64>,
+    /// Whether a counter may have several writers at a time.
+    several: bool,
 }
 
 // SAFETY: the mapping is made of atomics and lives as long as `Memory`.
@@ -51,11 +54,16 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Counters {
+    /// For one worker.
     pub fn new() -> io::Result<Self> {
+        Self::for_workers(1)
+    }
+
+    pub fn for_workers(count: usize) -> io::Result<Self> {
         let fd = rustix::fs::memfd_create("softdpu-counters", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&fd, BYTES as u64)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        let memory = Arc::new(Memory::map(fd.as_fd())?);
+        let memory = Arc::new(Memory::map(fd.as_fd(), count > 1)?);
         Ok(Self { fd, memory })
     }
 
@@ -84,7 +92,7 @@ impl FunctionCounters {
     }
 
     pub fn add(&self, counter: Function, n: u64) {
-        add(self.row(0), counter as usize, n);
+        add(self.row(0), counter as usize, n, self.memory.several);
     }
 
     #[allow(dead_code, reason = "for tests and measurements: the controller reads the memory itself")]
@@ -94,7 +102,7 @@ impl FunctionCounters {
 
     /// The counters of queue 0..`QUEUES`; a higher number shares the last row.
     pub fn queue(&self, queue: u16) -> QueueCounters<'_> {
-        QueueCounters { row: self.row(1 + usize::from(queue).min(QUEUES - 1)) }
+        QueueCounters { row: self.row(1 + usize::from(queue).min(QUEUES - 1)), several: self.memory.several }
     }
 
     fn row(&self, row: usize) -> &[AtomicU64] {
@@ -105,7 +113,7 @@ impl FunctionCounters {
 
 impl QueueCounters<'_> {
     pub fn add(&self, counter: Queue, n: u64) {
-        add(self.row, counter as usize, n);
+        add(self.row, counter as usize, n, self.several);
     }
 
     #[allow(dead_code, reason = "for tests and measurements: the controller reads the memory itself")]
@@ -114,17 +122,22 @@ impl QueueCounters<'_> {
     }
 }
 
-fn add(row: &[AtomicU64], index: usize, n: u64) {
+#[inline]
+fn add(row: &[AtomicU64], index: usize, n: u64, several: bool) {
     let counter = &row[index];
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    if several {
+        counter.fetch_add(n, Ordering::Relaxed);
+    } else {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
 }
 
 impl Memory {
-    fn map(fd: BorrowedFd<'_>) -> io::Result<Self> {
+    fn map(fd: BorrowedFd<'_>, several: bool) -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; the sealed memfd is as long as the mapping.
         let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), BYTES, protection, MapFlags::SHARED, fd, 0)? };
-        NonNull::new(start.cast()).map(|start| Self { start }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+        NonNull::new(start.cast()).map(|start| Self { start, several }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
     fn all(&self) -> &[AtomicU64] {

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod guard;
 pub mod interrupt;
 pub mod journal;
+pub mod locked;
 pub mod memory;
 pub mod offload;
 pub mod port;

@@ -115,7 +115,7 @@ fn measure(case: Case, windows: usize) -> Figures {
         start(&mut engine, from as u32, transmit);
         start(&mut engine, 1 - from as u32, receive);
     }
-    engine.patience = Duration::from_secs(3600);
+    engine.be_patient(Duration::from_secs(3600));
     ways.iter_mut().for_each(|(_, receive)| receive.give(RING));
     let copies = copies(case, &guests);
     let mut figures = Figures { datapath: Vec::new(), memcpy: Vec::new() };

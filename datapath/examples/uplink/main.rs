@@ -29,7 +29,7 @@ fn main() -> io::Result<()> {
         let memory = fds.remove(0);
         kinds = vec![("af_xdp", Wire::Xdp(Xdp::new(LAYOUT, &memory, sockets, fds)?))];
     }
-    for (kind, wire) in &mut kinds {
+    for (kind, wire) in &kinds {
         for (name, frame, header) in [("64", small(), Header::default()), ("64 KB", segments(), cut())] {
             let out = best(|| out(wire, &frame, &header));
             let (with, without) = (best(|| into(wire, &far, &frame, &header)), best(|| sent(&far, &frame, &header)));
@@ -56,7 +56,8 @@ fn out(wire: &Wire, frame: &[u8], header: &Header) -> f64 {
     (cycles() - begin) as f64 / burst as f64
 }
 
-fn into(wire: &mut Wire, far: &OwnedFd, frame: &[u8], header: &Header) -> f64 {
+fn into(wire: &Wire, far: &OwnedFd, frame: &[u8], header: &Header) -> f64 {
+    let mut wire = wire.reader();
     while wire.receive().0 > 0 {
         wire.release();
     }

@@ -7,7 +7,7 @@ mod xdp;
 
 pub use packet::Packets;
 pub use tap::{LONGEST, Outcome, TUNSETOFFLOAD, Tap};
-pub use wire::{Arrival, Sent, Wire};
+pub use wire::{Arrival, Reader, Sent, Wire};
 pub use xdp::{Layout, Xdp};
 
 #[cfg(test)]

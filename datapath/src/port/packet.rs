@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{Arrival, LONGEST, Sent};
+use crate::locked::{Company, Locked, Taken};
 use crate::memory::{AHEAD, HEADER, MOST_PIECES, Slot, Source, receive_burst, send_burst};
 use crate::offload::{Header, finish};
 use crate::ring::{BATCH, Payload};
@@ -21,6 +22,11 @@ const TPID_8021Q: u16 = 0x8100;
 
 pub struct Packets {
     fd: OwnedFd,
+    burst: Locked<Burst>,
+}
+
+/// The frames that came last.
+pub struct Burst {
     slots: Vec<Slot>,
     /// Of the last burst: its header, and where in the slot it lies.
     arrived: Vec<Option<(Header, Range<usize>)>>,
@@ -28,7 +34,8 @@ pub struct Packets {
 
 impl Packets {
     pub fn new(fd: OwnedFd) -> Packets {
-        Packets { fd, slots: (0..BATCH).map(|_| Slot::new(LONGEST)).collect(), arrived: Vec::new() }
+        let slots = (0..BATCH).map(|_| Slot::new(LONGEST)).collect();
+        Packets { fd, burst: Locked::new(Burst { slots, arrived: Vec::new() }) }
     }
 
     /// Sends frames; says what became of each, by its place.
@@ -66,10 +73,17 @@ impl Packets {
         }
     }
 
+    /// For whoever receives, one at a time.
+    pub fn burst(&self) -> Taken<'_, Burst> {
+        self.burst.take(Company::SEVERAL)
+    }
+}
+
+impl Burst {
     /// Receives a burst, which `arrivals` gives. How many frames came; 0: nothing waits.
-    pub fn receive(&mut self) -> usize {
+    pub fn receive(&mut self, fd: BorrowedFd<'_>) -> usize {
         // An error is that of the interface (it went down, or away); it is reported once, and then nothing comes.
-        let count = receive_burst(self.fd.as_fd(), &mut self.slots).unwrap_or(0);
+        let count = receive_burst(fd, &mut self.slots).unwrap_or(0);
         self.arrived.clear();
         self.arrived.extend(self.slots[..count].iter_mut().map(restored));
         count

@@ -4,6 +4,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::memory::{MOST_PIECES, Sink, Source, gather, scatter};
 use crate::offload::{Header, TUN_CSUM, TUN_USO, finish};
@@ -18,7 +20,7 @@ pub const LONGEST: usize = 68 * 1024;
 
 pub struct Tap {
     fd: OwnedFd,
-    gone: bool,
+    gone: AtomicBool,
     /// Whether the kernel cuts datagrams (since Linux 6.2): it then takes them whole, and may leave them so.
     pub(super) datagrams: bool,
 }
@@ -42,21 +44,21 @@ pub enum Outcome {
 
 impl Tap {
     pub fn new(fd: OwnedFd) -> Tap {
-        let mut tap = Tap { fd, gone: false, datagrams: false };
+        let mut tap = Tap { fd, gone: AtomicBool::new(false), datagrams: false };
         tap.datagrams = tap.set(TUN_CSUM | TUN_USO).is_ok();
         let _ = tap.set(0);
         tap
     }
 
     /// What the kernel may leave undone in frames that are received from now on; those in its queue stay as they are.
-    pub fn set_offloads(&mut self, flags: u32) -> io::Result<()> {
-        if self.gone {
+    pub fn set_offloads(&self, flags: u32) -> io::Result<()> {
+        if self.gone.load(Relaxed) {
             return Ok(());
         }
         self.set(if self.datagrams { flags } else { flags & !TUN_USO })
     }
 
-    fn set(&mut self, flags: u32) -> io::Result<()> {
+    fn set(&self, flags: u32) -> io::Result<()> {
         // SAFETY: this request takes a number.
         match unsafe { libc::ioctl(self.fd.as_raw_fd(), TUNSETOFFLOAD, libc::c_ulong::from(flags)) } {
             0 => Ok(()),
@@ -65,15 +67,15 @@ impl Tap {
     }
 
     /// Sends a frame out of the representor; the kernel finishes it where that is needed. An inner None is a place that was not memory any more.
-    pub fn send(&mut self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {
-        if self.gone {
+    pub fn send(&self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {
+        if self.gone.load(Relaxed) {
             return Err(Some(Loss::RepresentorDown));
         }
         if header.datagrams() && !self.datagrams { self.cut(frame, header) } else { self.put(frame, header) }
     }
 
     /// The kernel does not know what to do: it gets the datagrams one by one.
-    fn cut(&mut self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {
+    fn cut(&self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {
         let mut whole = vec![0; frame.len];
         frame.read(&mut whole);
         let mut outcome = Ok(());
@@ -84,7 +86,7 @@ impl Tap {
         if cut.is_some() { outcome } else { Err(Some(Loss::BadHeader)) }
     }
 
-    fn put(&mut self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {
+    fn put(&self, frame: &Payload<'_, '_>, header: &Header) -> Result<(), Option<Loss>> {
         let header = header.bytes(0);
         let mut pieces = Vec::with_capacity(4);
         pieces.push(Source::from(&header[..]));
@@ -100,7 +102,7 @@ impl Tap {
     }
 
     /// Reads a frame into places, in order, and what they do not hold into `rest`, of `LONGEST` bytes.
-    pub fn receive<'m>(&mut self, places: impl Iterator<Item = Sink<'m>>, rest: &mut [u8]) -> Outcome {
+    pub fn receive<'m>(&self, places: impl Iterator<Item = Sink<'m>>, rest: &mut [u8]) -> Outcome {
         let mut header = [0; HEADER];
         let mut pieces = Vec::with_capacity(4);
         pieces.push(Sink::from(&mut header[..]));
@@ -117,20 +119,20 @@ impl Tap {
                 Some(libc::EAGAIN | libc::EINTR) => Outcome::Empty,
                 Some(libc::EFAULT) => Outcome::BadMemory,
                 _ => {
-                    self.gone = true;
+                    self.gone.store(true, Relaxed);
                     Outcome::Gone
                 }
             },
         }
     }
 
-    fn refused(&mut self, error: &io::Error) -> Option<Loss> {
+    fn refused(&self, error: &io::Error) -> Option<Loss> {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => Some(Loss::RepresentorBusy),
             Some(libc::EFAULT) => None,
             Some(libc::EINVAL) => Some(Loss::BadHeader),
             Some(libc::EBADFD) => {
-                self.gone = true;
+                self.gone.store(true, Relaxed);
                 Some(Loss::RepresentorDown)
             }
             _ => Some(Loss::RepresentorDown),

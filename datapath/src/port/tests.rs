@@ -119,7 +119,7 @@ fn a_frame_sent_arrives_as_it_was() {
 
 #[test]
 fn a_frame_received_fills_the_places_and_then_the_rest() {
-    with_link(|mut link| {
+    with_link(|link| {
         rustix::io::write(&link.packets, &frame(1000)).unwrap();
         rustix::io::write(&link.packets, &frame(60)).unwrap();
         let (mut a, mut b, mut rest) = ([0; 100], [0; 300], vec![0; LONGEST]);

@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::packet::Burst;
+use super::xdp::Receivers;
 use super::{Packets, Xdp};
+use crate::locked::Taken;
 use crate::memory::Source;
 use crate::offload::Header;
 use crate::ring::{BATCH, Payload};
@@ -46,29 +49,11 @@ impl Wire {
         matches!(self, Wire::Xdp(xdp) if xdp.flush())
     }
 
-    /// Receives a burst, which `arrivals` gives: how many frames, and whether more may wait.
-    pub fn receive(&mut self) -> (usize, bool) {
+    /// For whoever receives, one at a time.
+    pub fn reader(&self) -> Reader<'_> {
         match self {
-            Wire::Packets(packets) => {
-                let count = packets.receive();
-                (count, count == BATCH)
-            }
-            Wire::Xdp(xdp) => xdp.receive(),
-        }
-    }
-
-    /// The frames of the last burst in order, their pieces added to those given.
-    pub fn arrivals<'a>(&'a self, pieces: &mut Vec<Source<'a>>) -> Vec<Result<Arrival, Loss>> {
-        match self {
-            Wire::Packets(packets) => packets.arrivals(pieces),
-            Wire::Xdp(xdp) => xdp.arrivals(pieces),
-        }
-    }
-
-    /// The last burst has been dealt with: nothing of it is read any more.
-    pub fn release(&mut self) {
-        if let Wire::Xdp(xdp) = self {
-            xdp.release();
+            Wire::Packets(packets) => Reader::Packets(packets.as_fd(), packets.burst()),
+            Wire::Xdp(xdp) => Reader::Xdp(xdp, xdp.receivers()),
         }
     }
 
@@ -77,6 +62,40 @@ impl Wire {
         match self {
             Wire::Packets(packets) => vec![packets.as_fd()],
             Wire::Xdp(xdp) => xdp.sockets().collect(),
+        }
+    }
+}
+
+/// The receiving end, while it is taken.
+pub enum Reader<'w> {
+    Packets(BorrowedFd<'w>, Taken<'w, Burst>),
+    Xdp(&'w Xdp, Taken<'w, Receivers>),
+}
+
+impl Reader<'_> {
+    /// Receives a burst, which `arrivals` gives: how many frames, and whether more may wait.
+    pub fn receive(&mut self) -> (usize, bool) {
+        match self {
+            Reader::Packets(fd, burst) => {
+                let count = burst.receive(*fd);
+                (count, count == BATCH)
+            }
+            Reader::Xdp(xdp, receivers) => receivers.receive(xdp),
+        }
+    }
+
+    /// The frames of the last burst in order, their pieces added to those given.
+    pub fn arrivals<'a>(&'a self, pieces: &mut Vec<Source<'a>>) -> Vec<Result<Arrival, Loss>> {
+        match self {
+            Reader::Packets(_, burst) => burst.arrivals(pieces),
+            Reader::Xdp(_, receivers) => receivers.arrivals(pieces),
+        }
+    }
+
+    /// The last burst has been dealt with: nothing of it is read any more.
+    pub fn release(&mut self) {
+        if let Reader::Xdp(xdp, receivers) = self {
+            receivers.release(xdp);
         }
     }
 }

@@ -1,5 +1,10 @@
 //! Which stations were lately heard from a function's representor: what the guest sends to them goes there, and is not
-//! flooded to all guests. The table is small, since what it does not hold is flooded; guests cannot write to it.
+//! flooded to all guests. The table is small, since what it does not hold is flooded; guests cannot write to it. The worker
+//! that reads the representor writes here, while others look: so the key is taken away before its place is another's.
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 use super::frame::Station;
 use super::learning::AGEING;
@@ -8,27 +13,55 @@ const PLACES: usize = 64;
 
 #[derive(Default)]
 pub struct Behind {
-    /// A station's key and when it was heard, in seconds; none before the first.
-    places: Vec<(u64, u32)>,
+    /// None before the first.
+    places: OnceLock<Box<[Place; PLACES]>>,
+}
+
+struct Place {
+    /// A station's, or zero.
+    key: AtomicU64,
+    /// When it was heard, in seconds.
+    seen: AtomicU32,
 }
 
 impl Behind {
     /// A frame from `station` came out of the representor.
     #[inline]
-    pub fn heard(&mut self, station: Station, now: u32) {
+    pub fn heard(&self, station: Station, now: u32) {
         if !station.is_one() {
             return;
         }
-        if self.places.is_empty() {
-            self.places = vec![(0, 0); PLACES];
+        let places = self.places.get_or_init(|| Box::new([const { Place::free() }; PLACES]));
+        let (place, key) = (&places[place(station)], station.key());
+        if place.key.load(Relaxed) == key {
+            return place.seen.store(now, Relaxed);
         }
-        self.places[place(station)] = (station.key(), now);
+        place.key.store(0, Relaxed);
+        fence(Release);
+        place.seen.store(now, Relaxed);
+        place.key.store(key, Release);
     }
 
     #[inline]
     pub fn knows(&self, station: Station, now: u32) -> bool {
-        let fresh = |(key, seen): &(u64, u32)| *key == station.key() && now.wrapping_sub(*seen) < AGEING;
-        station.is_one() && self.places.get(place(station)).is_some_and(fresh)
+        let seen = |places: &[Place; PLACES]| places[place(station)].seen(station.key());
+        let seen = self.places.get().and_then(|places| seen(places)).filter(|_| station.is_one());
+        seen.is_some_and(|seen| now.wrapping_sub(seen) < AGEING)
+    }
+}
+
+impl Place {
+    const fn free() -> Place {
+        Place { key: AtomicU64::new(0), seen: AtomicU32::new(0) }
+    }
+
+    #[inline]
+    fn seen(&self, key: u64) -> Option<u32> {
+        if self.key.load(Acquire) != key {
+            return None;
+        }
+        let seen = self.seen.load(Acquire);
+        (self.key.load(Relaxed) == key).then_some(seen)
     }
 }
 
@@ -49,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_station_is_known_in_its_vlan_until_it_ages() {
-        let mut behind = Behind::default();
+        let behind = Behind::default();
         assert!(!behind.knows(station(1, 0), 10));
         behind.heard(station(1, 0), 10);
         assert!(behind.knows(station(1, 0), 10 + AGEING - 1));
@@ -59,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_no_station_is_not_known() {
-        let (mut behind, nobody) = (Behind::default(), Station::new(Mac::new([0; 6]), 0));
+        let (behind, nobody) = (Behind::default(), Station::new(Mac::new([0; 6]), 0));
         let group = Station::new(Mac::new([0xff; 6]), 0);
         behind.heard(station(1, 0), 0);
         [nobody, group].into_iter().for_each(|station| behind.heard(station, 0));

@@ -1,6 +1,10 @@
 //! Which receive queue a frame goes to, and what its hash is: by a table and a hash (receive-side scaling, virtio 1.3
 //! §5.1.6.5.7), or after the transmit queue that its flow last left by (automatic receive steering, §5.1.6.5.6).
 
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::flow::{Flow, Transport};
 use super::frame::Frame;
 use super::toeplitz::Toeplitz;
@@ -39,10 +43,11 @@ struct Scaling {
     unclassified: u16,
 }
 
-/// The pair, plus one, that a flow last transmitted on, beside the upper bits of its hash.
+/// The pair, plus one, that a flow last transmitted on, beside the upper bits of its hash. Workers that serve queues of one
+/// function write to it without a lock: a slot is a word.
 #[derive(Default)]
 struct Flows {
-    slots: Option<Box<[u32; SLOTS]>>,
+    slots: OnceLock<Box<[AtomicU32; SLOTS]>>,
 }
 
 impl Steering {
@@ -66,7 +71,7 @@ impl Steering {
 
     /// A frame of the function's own left by a pair.
     #[inline]
-    pub fn transmitted(&mut self, frame: &Frame<'_, '_>, pair: u16) {
+    pub fn transmitted(&self, frame: &Frame<'_, '_>, pair: u16) {
         if self.scaling.is_none() {
             self.flows.note(mixed(frame), pair);
         }
@@ -119,13 +124,16 @@ impl Hasher {
 
 impl Flows {
     /// The low bits of a hash choose a slot; the bits above them tell flows of one slot from each other.
-    fn note(&mut self, hash: u32, pair: u16) {
-        let slots = self.slots.get_or_insert_with(|| Box::new([0; SLOTS]));
-        slots[hash as usize % SLOTS] = hash & !0xff | u32::from(pair + 1);
+    fn note(&self, hash: u32, pair: u16) {
+        let slots = self.slots.get_or_init(|| Box::new([const { AtomicU32::new(0) }; SLOTS]));
+        let (slot, noted) = (&slots[hash as usize % SLOTS], hash & !0xff | u32::from(pair + 1));
+        if slot.load(Relaxed) != noted {
+            slot.store(noted, Relaxed);
+        }
     }
 
     fn pair(&self, hash: u32, pairs: u16) -> u16 {
-        let noted = self.slots.as_ref().map_or(0, |slots| slots[hash as usize % SLOTS]);
+        let noted = self.slots.get().map_or(0, |slots| slots[hash as usize % SLOTS].load(Relaxed));
         let pair = (noted & 0xff) as u16;
         let known = (noted ^ hash) & !0xff == 0 && (1..=pairs).contains(&pair);
         if known { pair - 1 } else { ((u64::from(hash) * u64::from(pairs)) >> 32) as u16 }

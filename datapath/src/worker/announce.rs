@@ -17,11 +17,14 @@ const SHORTEST: usize = 60;
 impl Engine {
     pub(super) fn announce(&mut self, function: FunctionId, address: [u8; 6]) {
         let frame = request(address);
-        self.with(function, |port, fabric, scratch| {
+        let mut turn = self.in_turn();
+        let Some(port) = turn.fabric.function(function) else { return };
+        turn.with(function, |fabric, scratch| {
             let pieces = [Source::from(&frame[..])];
             let frames = Frames::one(Frame::new(Payload::new(&pieces, frame.len(), 0), Header::default()));
             send_own(port, &frames, fabric, scratch);
         });
+        self.see_to();
     }
 }
 

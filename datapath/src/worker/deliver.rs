@@ -3,9 +3,9 @@
 use std::mem::take;
 
 use super::doorbells::bits;
-use super::fabric::Scratch;
 use super::forward::Frames;
-use super::function::{Function, Queue, Slot, conclude};
+use super::function::{Function, conclude};
+use super::local::Scratch;
 use crate::counters::Function as Counter;
 use crate::memory::Table;
 use crate::offload::{Header, Report, finish};
@@ -25,7 +25,7 @@ impl Reports {
 /// Delivers the frames of `group` (bits) that the port and its filter let pass; the others are counted, each once. The
 /// bits of those delivered.
 #[inline]
-pub fn deliver(to: &mut Function, frames: &Frames<'_, '_>, group: u64, scratch: &mut Scratch) -> u64 {
+pub fn deliver(to: &Function, frames: &Frames<'_, '_>, group: u64, scratch: &mut Scratch) -> u64 {
     if group == 0 {
         return 0;
     }
@@ -80,18 +80,20 @@ fn pass(to: &Function, frames: &Frames<'_, '_>, group: u64) -> u64 {
 
 #[inline]
 fn fill(
-    to: &mut Function,
+    to: &Function,
     queue: u16,
     frames: &Frames<'_, '_>,
     group: u64,
     reports: &Reports,
     scratch: &mut Scratch,
 ) -> u64 {
-    let Function { id, lines, counters, memory, queues, offloads, dirty, .. } = to;
-    let Some(Slot::Running(Queue::Receive(ring))) = queues.get_mut(usize::from(queue)) else {
+    let Function { id, lines, counters, memory, offloads, dirty, .. } = to;
+    let Some(taken) = to.receive(queue) else {
         Loss::NotReady.count_at(counters, queue, u64::from(group.count_ones()));
         return 0;
     };
+    let mut taken = taken.take(to.company);
+    let ring = &mut *taken;
     let mut room = take(&mut scratch.room).recycle();
     ring.reserve(memory, group.count_ones() as usize, &mut room);
     let (mut tally, mut plain, mut delivered, mut contradicted) = (Tally::default(), 0, 0, 0);
@@ -122,12 +124,14 @@ fn fill(
     let lost = if fault.is_some() { Loss::BadDescriptor } else { Loss::NoBuffer };
     lost.count_at(counters, queue, u64::from((group & !delivered & !contradicted).count_ones()));
     counters.add(Counter::ReceivedFrames, u64::from(delivered.count_ones()));
+    let Receive { ring: used, moderation, vector, .. } = ring;
+    let flushed = scratch.clock.moderated((*id, queue), moderation, (count, interrupt), |n| used.still_wants(n));
+    let vector = *vector;
+    drop(taken);
     if let Some(dirty) = dirty.as_ref().filter(|_| count > 0) {
         dirty.received(queue, memory, &room);
     }
-    let Receive { ring: used, moderation, vector, .. } = ring;
-    let flushed = scratch.clock.moderated((*id, queue), moderation, (count, interrupt), |n| used.still_wants(n));
-    conclude(lines, counters, queue, *vector, flushed);
+    conclude(lines, counters, queue, vector, flushed);
     scratch.faults.extend(fault.map(|fault| (*id, fault)));
     scratch.room = room.recycle();
     delivered

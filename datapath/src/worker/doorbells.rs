@@ -1,4 +1,4 @@
-//! What other threads want of the worker, as bits: setting one costs an atomic or two, and a system call only when the
+//! What other threads want of a worker, as bits: setting one costs an atomic or two, and a system call only when the
 //! worker sleeps.
 
 use std::io;
@@ -9,18 +9,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::orders::FunctionId;
-use crate::counters::{FUNCTIONS, QUEUES};
+use crate::counters::{FUNCTIONS, QUEUES, UPLINKS};
 pub use crate::switch::bits;
 
-const WORDS: usize = FUNCTIONS / 64;
+/// Functions, then uplinks.
+const PORTS: usize = FUNCTIONS + UPLINKS;
+const WORDS: usize = PORTS.div_ceil(64);
 /// Beside the bits of the words of functions.
 const ORDERS: u64 = 1 << WORDS;
+/// In place of a queue's number: the tap, or the uplink.
+pub const PORT: u16 = QUEUES as u16;
 
 pub struct Doorbells {
     /// Which words of `functions` have a bit set; and ORDERS.
     any: AtomicU64,
     functions: [AtomicU64; WORDS],
-    queues: Vec<[AtomicU64; QUEUES.div_ceil(64)]>,
+    queues: Vec<[AtomicU64; (QUEUES + 1).div_ceil(64)]>,
     asleep: AtomicBool,
     wake: OwnedFd,
 }
@@ -30,7 +34,7 @@ impl Doorbells {
         Ok(Doorbells {
             any: AtomicU64::new(0),
             functions: Default::default(),
-            queues: (0..FUNCTIONS).map(|_| Default::default()).collect(),
+            queues: (0..PORTS).map(|_| Default::default()).collect(),
             asleep: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
@@ -38,8 +42,19 @@ impl Doorbells {
 
     /// A queue was notified. Numbers out of range are ignored: there is no such queue.
     pub fn ring(&self, function: FunctionId, queue: u16) {
-        let (function, queue) = (function as usize, usize::from(queue));
-        if function < FUNCTIONS && queue < QUEUES {
+        if (function as usize) < FUNCTIONS && queue < PORT {
+            self.set(function, queue);
+        }
+    }
+
+    /// Frames may be in a tap or an uplink. Numbers out of range are ignored.
+    pub fn ring_port(&self, port: FunctionId) {
+        self.set(port, PORT);
+    }
+
+    fn set(&self, port: FunctionId, queue: u16) {
+        let (function, queue) = (port as usize, usize::from(queue));
+        if function < PORTS {
             self.queues[function][queue / 64].fetch_or(1 << (queue % 64), SeqCst);
             self.functions[function / 64].fetch_or(1 << (function % 64), SeqCst);
             self.announce(1 << (function / 64));
@@ -59,7 +74,7 @@ impl Doorbells {
         }
     }
 
-    /// Takes all bits: calls `rung` for each queue; returns whether orders wait.
+    /// Takes all bits: calls `rung` for each queue, or `PORT`; returns whether orders wait.
     pub fn take(&self, mut rung: impl FnMut(FunctionId, u16)) -> bool {
         if self.any.load(Relaxed) == 0 {
             return false;
@@ -125,7 +140,20 @@ mod tests {
         let doorbells = Doorbells::new().unwrap();
         doorbells.ring(1024, 0);
         doorbells.ring(0, QUEUES as u16);
+        doorbells.ring_port(1026);
         doorbells.take(|_, _| panic!("there is no such queue"));
+    }
+
+    #[test]
+    fn taps_and_uplinks_have_bits_beside_those_of_queues() {
+        let doorbells = Doorbells::new().unwrap();
+        for port in [0, 1023, 1024, 1025] {
+            doorbells.ring_port(port);
+        }
+        doorbells.ring(1023, 64);
+        let mut rung = Vec::new();
+        doorbells.take(|function, queue| rung.push((function, queue)));
+        assert_eq!(rung, [(0, PORT), (1023, 64), (1023, PORT), (1024, PORT), (1025, PORT)]);
     }
 
     #[test]

@@ -2,12 +2,16 @@
 //! left for later turns is copied once, so that no memory of the sender is held; until it is done the sender's queues rest.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::deliver::deliver;
 use super::doorbells::bits;
-use super::fabric::{Fabric, Scratch};
+use super::fabric::Fabric;
 use super::forward::Frames;
 use super::function::Function;
+use super::local::Scratch;
 use super::orders::FunctionId;
 use crate::counters::{Function as Counter, FunctionCounters, Queue};
 use crate::memory::Source;
@@ -36,6 +40,7 @@ pub struct Origin<'a> {
     pub port: FunctionId,
     pub counters: &'a FunctionCounters,
     pub queue: Option<u16>,
+    pub floods: &'a Underway,
 }
 
 /// How far frames (bits) have come: who was offered one has to account for it; who took one, it has reached.
@@ -45,18 +50,44 @@ pub struct Reach {
     pub taken: u64,
 }
 
+/// How many floods of one port are under way: several, when workers serve several of its queues.
+#[derive(Clone, Default)]
+pub struct Underway(Arc<AtomicU32>);
+
+impl Underway {
+    #[inline(always)]
+    pub fn any(&self) -> bool {
+        self.0.load(Acquire) != 0
+    }
+
+    fn begin(&self) -> Counted {
+        self.0.fetch_add(1, Relaxed);
+        Counted(self.clone())
+    }
+}
+
+/// A flood that counts for as long as it is there; whoever began it may be gone.
+struct Counted(Underway);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Release);
+    }
+}
+
 /// A flood under way.
 pub struct Flood {
     run: Run,
+    port: FunctionId,
+    queue: Option<u16>,
     counters: FunctionCounters,
+    counted: Counted,
     bytes: Vec<u8>,
     frames: Vec<(Range<usize>, Header)>,
     slice: usize,
 }
 
 struct Run {
-    from: FunctionId,
-    queue: Option<u16>,
     domain: Domain,
     /// The first member that it has not reached.
     next: FunctionId,
@@ -64,25 +95,23 @@ struct Run {
     reach: Reach,
 }
 
-/// Begins to flood the frames of `group` (bits), which have come as far as `reach` already. True if it goes on in later
-/// turns (`Fabric::floods`).
+/// Begins to flood the frames of `group` (bits), which have come as far as `reach` already. It may go on in later turns
+/// (`Local::floods`).
 pub fn begin(
     origin: Origin<'_>,
     domain: Domain,
     frames: &Frames<'_, '_>,
     group: u64,
     reach: Reach,
-    fabric: &mut Fabric,
+    fabric: &Fabric,
     scratch: &mut Scratch,
-) -> bool {
+) {
     let octets = bits(group).filter_map(|place| frames[place].as_ref()).map(Frame::len).sum();
     let slice = members_a_slice(group.count_ones() as usize, octets);
-    let mut run = Run { from: origin.port, queue: origin.queue, domain, next: 0, group, reach };
-    if run.slice(slice, frames, origin.counters, fabric, scratch) {
-        return false;
+    let mut run = Run { domain, next: 0, group, reach };
+    if !run.slice(slice, frames, origin, fabric, scratch) {
+        scratch.floods.push(Flood::new(run, origin, frames, octets, slice));
     }
-    fabric.floods.push_back(Flood::new(run, origin.counters.clone(), frames, octets, slice));
-    true
 }
 
 fn members_a_slice(frames: usize, octets: usize) -> usize {
@@ -95,8 +124,8 @@ impl Run {
         &mut self,
         most: usize,
         frames: &Frames<'_, '_>,
-        counters: &FunctionCounters,
-        fabric: &mut Fabric,
+        origin: Origin<'_>,
+        fabric: &Fabric,
         scratch: &mut Scratch,
     ) -> bool {
         let start = fabric.members.partition_point(|id| *id < self.next);
@@ -104,29 +133,22 @@ impl Run {
         for index in start..end {
             let id = fabric.members[index];
             self.next = id + 1;
-            if let Some(to) = fabric.functions[id as usize].as_deref_mut().filter(|to| self.reaches(to)) {
-                self.offer(to, frames, counters, scratch);
+            if let Some(to) = fabric.function(id).filter(|to| to.id != origin.port && self.reaches(to)) {
+                self.offer(to, frames, origin.counters, scratch);
             }
         }
         let done = end == fabric.members.len();
         if done {
-            let origin = Origin { port: self.from, counters, queue: self.queue };
             origin.conclude(frames, self.group, self.reach, Loss::NoReceiver);
         }
         done
     }
 
     fn reaches(&self, to: &Function) -> bool {
-        to.id != self.from && (self.domain == Domain::All || self.domain == Domain::Behind(to.uplink))
+        self.domain == Domain::All || self.domain == Domain::Behind(to.uplink)
     }
 
-    fn offer(
-        &mut self,
-        to: &mut Function,
-        frames: &Frames<'_, '_>,
-        counters: &FunctionCounters,
-        scratch: &mut Scratch,
-    ) {
+    fn offer(&mut self, to: &Function, frames: &Frames<'_, '_>, counters: &FunctionCounters, scratch: &mut Scratch) {
         let concerned = |place: &usize| frames[*place].as_ref().is_some_and(|frame| concerns(to, frame));
         let wanted = bits(self.group).filter(concerned).fold(0u64, |all, place| all | 1 << place);
         if wanted == 0 {
@@ -174,7 +196,7 @@ impl Origin<'_> {
 }
 
 impl Flood {
-    fn new(run: Run, counters: FunctionCounters, frames: &Frames<'_, '_>, octets: usize, slice: usize) -> Flood {
+    fn new(run: Run, origin: Origin<'_>, frames: &Frames<'_, '_>, octets: usize, slice: usize) -> Flood {
         let (mut bytes, mut kept, mut at) = (vec![0; octets], Vec::new(), 0);
         for frame in bits(run.group).filter_map(|place| frames[place].as_ref()) {
             let end = at + frame.payload.read(&mut bytes[at..at + frame.len()]);
@@ -186,23 +208,21 @@ impl Flood {
         let renumbered = |of: u64| places(of).fold(0u64, |all, (number, _)| all | 1 << number);
         let reach = Reach { offered: renumbered(run.reach.offered), taken: renumbered(run.reach.taken) };
         let run = Run { group: renumbered(run.group), reach, ..run };
-        Flood { run, counters, bytes, frames: kept, slice }
-    }
-
-    /// Whose frames they are.
-    pub fn from(&self) -> FunctionId {
-        self.run.from
+        let Origin { port, counters, queue, floods } = origin;
+        Flood { run, port, queue, counters: counters.clone(), counted: floods.begin(), bytes, frames: kept, slice }
     }
 
     /// One slice more. True when all members have been reached.
-    pub fn go_on(&mut self, fabric: &mut Fabric, scratch: &mut Scratch) -> bool {
+    pub fn go_on(&mut self, fabric: &Fabric, scratch: &mut Scratch) -> bool {
         let pieces: Vec<[Source<'_>; 1]> =
             self.frames.iter().map(|(range, _)| [Source::from(&self.bytes[range.clone()])]).collect();
         let mut frames = Frames::default();
         let payloads = pieces.iter().zip(&self.frames);
         frames
             .fill(payloads.map(|(pieces, (range, header))| Frame::new(Payload::new(pieces, range.len(), 0), *header)));
-        self.run.slice(self.slice, &frames, &self.counters, fabric, scratch)
+        let Flood { run, port, queue, counters, counted, slice, .. } = self;
+        let origin = Origin { port: *port, counters, queue: *queue, floods: &counted.0 };
+        run.slice(*slice, &frames, origin, fabric, scratch)
     }
 }
 

@@ -5,9 +5,10 @@ use std::mem::take;
 
 use super::deliver::deliver;
 use super::doorbells::bits;
-use super::fabric::{Fabric, Scratch};
+use super::fabric::Fabric;
 use super::flood::{self, Domain, Origin, Reach};
-use super::function::{Function, Queue, Slot, conclude};
+use super::function::{Function, conclude};
+use super::local::Scratch;
 use super::uplink;
 use crate::counters::{FUNCTIONS, Function as Counter, FunctionCounters};
 use crate::memory::Source;
@@ -34,7 +35,7 @@ pub enum Way {
 ///
 /// # Errors
 /// The driver broke a rule, after the frames before were sent.
-pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &mut Scratch) -> Result<usize, Fault> {
+pub fn forward(from: &Function, queue: u16, fabric: &Fabric, scratch: &mut Scratch) -> Result<usize, Fault> {
     #[cfg(test)]
     assert!(!from.panics, "a test asked for it");
     let Function {
@@ -42,7 +43,6 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         lines,
         counters,
         memory,
-        queues,
         tap,
         behind,
         steering,
@@ -52,12 +52,17 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         frame_limit,
         offloads,
         uplink,
-        flooding,
+        floods,
         disabled,
         dirty,
         ..
     } = from;
-    let Some(Slot::Running(Queue::Transmit(ring))) = queues.get_mut(usize::from(queue)) else { return Ok(0) };
+    let Some(taken) = from.transmit(queue) else { return Ok(0) };
+    let mut taken = taken.take(from.company);
+    let ring = &mut *taken;
+    if !ring.ring.waiting() {
+        return Ok(0);
+    }
     let mut batch = take(&mut scratch.sources).recycle();
     let mut outcome = ring.pop(memory, BATCH, &mut batch);
     let count = batch.chains.len();
@@ -74,24 +79,23 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
                 .filter_map(|place| frames[place].as_ref())
                 .for_each(|frame| steering.transmitted(frame, queue / 2));
         }
-        let origin = Origin { port: *id, counters, queue: Some(queue) };
+        let origin = Origin { port: *id, counters, queue: Some(queue), floods };
         let mut sender = Sender {
             origin,
             counters,
-            tap: tap.as_mut(),
+            tap: tap.as_ref(),
             behind,
             member: *member,
             limit: *frame_limit,
             uplink: *uplink,
+            now: scratch.clock.second,
             bad_memory: false,
-            flooding: false,
         };
         match (*link, *disabled >> queue & 1 == 0) {
             (true, true) => sender.send(&frames, fabric, scratch),
             (false, _) => origin.lose_all(&frames, Loss::LinkDown),
             (_, false) => origin.lose_all(&frames, Loss::QueueDisabled),
         }
-        *flooding = sender.flooding;
         if sender.bad_memory && outcome.is_ok() {
             outcome = Err(Breach::MemoryTaken.of(queue));
         }
@@ -99,7 +103,9 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
         let flushed = ring.flush();
         let Transmit { ring: used, moderation, vector, .. } = ring;
         let flushed = scratch.clock.moderated((*id, queue), moderation, flushed, |n| used.still_wants(n));
-        conclude(lines, counters, queue, *vector, flushed);
+        let vector = *vector;
+        drop(taken);
+        conclude(lines, counters, queue, vector, flushed);
         if let Some(dirty) = dirty {
             dirty.ring(queue);
         }
@@ -109,25 +115,24 @@ pub fn forward(from: &mut Function, queue: u16, fabric: &mut Fabric, scratch: &m
 }
 
 /// Sends frames that the device made itself, in its guest's name.
-pub fn send_own(from: &mut Function, frames: &Frames<'_, '_>, fabric: &mut Fabric, scratch: &mut Scratch) {
-    let Function { id, counters, tap, behind, link, fabric: member, frame_limit, uplink, flooding, .. } = from;
+pub fn send_own(from: &Function, frames: &Frames<'_, '_>, fabric: &Fabric, scratch: &mut Scratch) {
+    let Function { id, counters, tap, behind, link, fabric: member, frame_limit, uplink, floods, .. } = from;
     if !*link {
         return;
     }
     let mut sender = Sender {
-        origin: Origin { port: *id, counters, queue: None },
+        origin: Origin { port: *id, counters, queue: None, floods },
         counters,
-        tap: tap.as_mut(),
+        tap: tap.as_ref(),
         behind,
         member: *member,
         limit: *frame_limit,
         uplink: *uplink,
+        now: scratch.clock.second,
         bad_memory: false,
-        flooding: false,
     };
     counters.add(Counter::TransmittedFrames, u64::from(frames.present().count_ones()));
     sender.send(frames, fabric, scratch);
-    *flooding |= sender.flooding;
 }
 
 /// Strips and checks headers; counts what the queue carries and what it does not.
@@ -169,18 +174,19 @@ fn admitted<'b, 'm>(
 struct Sender<'a> {
     origin: Origin<'a>,
     counters: &'a FunctionCounters,
-    tap: Option<&'a mut Tap>,
+    tap: Option<&'a Tap>,
     behind: &'a Behind,
     member: bool,
     limit: usize,
     uplink: u8,
+    /// In seconds.
+    now: u32,
     bad_memory: bool,
-    flooding: bool,
 }
 
 impl Sender<'_> {
     /// Frames for the same receiver go together, in their order.
-    fn send(&mut self, frames: &Frames<'_, '_>, fabric: &mut Fabric, scratch: &mut Scratch) {
+    fn send(&mut self, frames: &Frames<'_, '_>, fabric: &Fabric, scratch: &mut Scratch) {
         let mut ways = take(&mut scratch.ways);
         self.sort(frames, fabric, &mut ways);
         for (way, group) in ways.drain(..) {
@@ -207,33 +213,33 @@ impl Sender<'_> {
 
     /// The ways that the frames take, each with the places of those that take it.
     #[inline]
-    fn sort(&mut self, frames: &Frames<'_, '_>, fabric: &mut Fabric, ways: &mut Vec<(Way, u64)>) {
+    fn sort(&mut self, frames: &Frames<'_, '_>, fabric: &Fabric, ways: &mut Vec<(Way, u64)>) {
         for (frame, places) in frames.runs(frames.present()) {
             let index = known(ways, self.way(frame, fabric));
             ways[index].1 |= places;
         }
     }
 
-    fn way(&self, frame: &Frame<'_, '_>, fabric: &mut Fabric) -> Way {
+    fn way(&self, frame: &Frame<'_, '_>, fabric: &Fabric) -> Way {
         if !self.member {
             return Way::Representor;
         }
         let (from, to) = frame.stations();
-        fabric.learning.learn(from, self.origin.port, fabric.now);
+        fabric.learning.learn(from, self.origin.port, self.now);
         if frame.destination().is_group() {
             return Way::All;
         }
-        match fabric.learning.find(to, fabric.now) {
+        match fabric.learning.find(to, self.now) {
             Some(id) if (id as usize) < FUNCTIONS => Way::Guest(id),
             Some(id) if id == uplink::port(self.uplink) => Way::Uplink,
-            _ if self.tap.is_some() && self.behind.knows(to, fabric.now) => Way::Representor,
+            _ if self.tap.is_some() && self.behind.knows(to, self.now) => Way::Representor,
             _ if fabric.flooding => Way::All,
             _ => Way::Outside,
         }
     }
 
-    fn switch(&self, id: FunctionId, frames: &Frames<'_, '_>, group: u64, fabric: &mut Fabric, scratch: &mut Scratch) {
-        match fabric.functions[id as usize].as_deref_mut() {
+    fn switch(&self, id: FunctionId, frames: &Frames<'_, '_>, group: u64, fabric: &Fabric, scratch: &mut Scratch) {
+        match fabric.function(id).filter(|to| to.id != self.origin.port) {
             Some(to) => {
                 let count = u64::from(group.count_ones());
                 self.counters.add(Counter::SwitchOutFrames, count);
@@ -246,14 +252,14 @@ impl Sender<'_> {
         }
     }
 
-    fn flood(&mut self, frames: &Frames<'_, '_>, group: u64, fabric: &mut Fabric, scratch: &mut Scratch) {
+    fn flood(&mut self, frames: &Frames<'_, '_>, group: u64, fabric: &Fabric, scratch: &mut Scratch) {
         let reach = self.represent(frames, group);
         let reach = self.outside(frames, group, reach, fabric);
-        self.flooding |= flood::begin(self.origin, Domain::All, frames, group, reach, fabric, scratch);
+        flood::begin(self.origin, Domain::All, frames, group, reach, fabric, scratch);
     }
 
     /// Frames for the uplink, if there is one; `reach` is how far they have come, and how far they have come then.
-    fn outside(&mut self, frames: &Frames<'_, '_>, group: u64, reach: Reach, fabric: &mut Fabric) -> Reach {
+    fn outside(&mut self, frames: &Frames<'_, '_>, group: u64, reach: Reach, fabric: &Fabric) -> Reach {
         let Some(uplink) = fabric.uplink(self.uplink) else { return reach };
         self.counters.add(Counter::SwitchOutFrames, u64::from(group.count_ones()));
         self.counters.add(Counter::FloodCopies, u64::from((group & reach.offered).count_ones()));
@@ -263,7 +269,7 @@ impl Sender<'_> {
 
     /// Frames for the representor, if there is one: how far they came.
     fn represent(&mut self, frames: &Frames<'_, '_>, group: u64) -> Reach {
-        let Some(tap) = self.tap.as_deref_mut() else { return Reach::default() };
+        let Some(tap) = self.tap else { return Reach::default() };
         let (mut sent, mut octets, mut taken) = (0, 0, 0);
         for place in bits(group) {
             let Some(frame) = &frames[place] else { continue };

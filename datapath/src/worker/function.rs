@@ -1,14 +1,19 @@
-//! What the worker knows of one function: its memory, queues, representor, and how its port is set.
+//! What the workers know of one function: its memory, queues, representor, and how its port is set. In their turns they
+//! share it: what they write then is atomic, or a queue, which they take.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use super::dirty::Dirty;
+use super::flood::Underway;
 use super::orders::{FunctionId, QueueSetup, Role};
 use crate::counters::{FunctionCounters, QUEUES, Queue as Counter};
 use crate::interrupt::Lines;
+use crate::locked::{Company, Locked};
 use crate::memory::Table;
 use crate::offload::Offloads;
 use crate::port::{LONGEST, Tap};
@@ -17,6 +22,7 @@ use crate::switch::{Behind, Rules, Steering};
 
 pub struct Function {
     pub id: FunctionId,
+    pub company: Company,
     pub lines: Arc<Lines>,
     pub counters: FunctionCounters,
     pub memory: Arc<Table>,
@@ -26,7 +32,7 @@ pub struct Function {
     /// Its rings and its driver are left alone: queues that would run are parked.
     pub frozen: bool,
     /// Frames wait in the tap until the driver posts buffers.
-    pub starved: bool,
+    pub starved: AtomicBool,
     /// Who is beyond the representor.
     pub behind: Behind,
     pub rules: Rules,
@@ -38,13 +44,13 @@ pub struct Function {
     pub fabric: bool,
     pub frame_limit: usize,
     pub offloads: Offloads,
-    /// Queues, by bit, and the tap, that are being polled.
-    pub polled: u128,
-    pub tap_polled: bool,
+    /// Queues, and the tap, that are being polled.
+    pub polled: Bits,
+    pub tap_polled: AtomicBool,
     /// The uplink that serves it.
     pub uplink: u8,
-    /// A flood that it began is still under way: its transmit queues wait.
-    pub flooding: bool,
+    /// While a flood that it began is under way its transmit queues wait.
+    pub floods: Underway,
     /// Eventfds by which the driver notifies, by queue; and queues, by bit, of which it never does.
     pub kicks: Vec<Option<OwnedFd>>,
     pub unkicked: u128,
@@ -66,22 +72,49 @@ pub enum Slot {
 }
 
 pub enum Queue {
-    Receive(Receive),
-    Transmit(Transmit),
-    Control(Control),
+    Receive(Locked<Receive>),
+    Transmit(Locked<Transmit>),
+    Control(Locked<Control>),
+}
+
+/// A bit a queue.
+#[derive(Default)]
+pub struct Bits([AtomicU64; QUEUES.div_ceil(64)]);
+
+impl Bits {
+    #[inline]
+    pub fn get(&self, queue: u16) -> bool {
+        self.0.get(usize::from(queue) / 64).is_some_and(|word| word.load(Relaxed) >> (queue % 64) & 1 != 0)
+    }
+
+    pub fn set(&self, queue: u16, on: bool) {
+        let (Some(word), bit) = (self.0.get(usize::from(queue) / 64), 1 << (queue % 64)) else { return };
+        if on {
+            word.fetch_or(bit, Relaxed)
+        } else {
+            word.fetch_and(!bit, Relaxed)
+        };
+    }
 }
 
 impl Function {
-    pub fn new(id: FunctionId, tap: Option<Tap>, lines: Arc<Lines>, counters: FunctionCounters) -> Function {
+    pub fn new(
+        id: FunctionId,
+        company: Company,
+        tap: Option<Tap>,
+        lines: Arc<Lines>,
+        counters: FunctionCounters,
+    ) -> Function {
         Function {
             id,
+            company,
             lines,
             counters,
             memory: Arc::default(),
             queues: Vec::new(),
             tap,
             frozen: false,
-            starved: false,
+            starved: AtomicBool::new(false),
             behind: Behind::default(),
             rules: Rules::open(),
             steering: Steering::default(),
@@ -91,10 +124,10 @@ impl Function {
             fabric: true,
             frame_limit: LONGEST,
             offloads: Offloads::default(),
-            polled: 0,
-            tap_polled: false,
+            polled: Bits::default(),
+            tap_polled: AtomicBool::new(false),
             uplink: 0,
-            flooding: false,
+            floods: Underway::default(),
             kicks: Vec::new(),
             unkicked: 0,
             disabled: 0,
@@ -134,14 +167,38 @@ impl Function {
         }
     }
 
+    /// A queue that runs, for whoever shares the function.
+    #[inline]
+    pub fn queue(&self, queue: u16) -> Option<&Queue> {
+        match self.queues.get(usize::from(queue)) {
+            Some(Slot::Running(queue)) => Some(queue),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub fn receive(&self, queue: u16) -> Option<&Locked<Receive>> {
+        match self.queue(queue) {
+            Some(Queue::Receive(queue)) => Some(queue),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub fn transmit(&self, queue: u16) -> Option<&Locked<Transmit>> {
+        match self.queue(queue) {
+            Some(Queue::Transmit(queue)) => Some(queue),
+            _ => None,
+        }
+    }
+
     /// Whether a driver is there to receive, on any queue.
     pub fn ready(&self) -> bool {
         (0..self.pairs).any(|pair| self.receives(pair))
     }
 
     fn receives(&self, pair: u16) -> bool {
-        self.disabled >> (2 * pair) & 1 == 0
-            && matches!(self.queues.get(usize::from(2 * pair)), Some(Slot::Running(Queue::Receive(_))))
+        self.disabled >> (2 * pair) & 1 == 0 && self.receive(2 * pair).is_some()
     }
 
     /// The pair itself if its receive queue runs, or else another that does (§5.1.6.5.6.2). A driver's own table is taken at
@@ -161,8 +218,8 @@ impl Function {
     /// The driver is gone: what it had set returns to how it was before.
     pub fn stop_all(&mut self) {
         self.queues.clear();
-        self.polled = 0;
-        self.starved = false;
+        self.polled = Bits::default();
+        *self.starved.get_mut() = false;
         self.disabled = 0;
         self.dirty = None;
         self.pairs = 1;
@@ -186,7 +243,7 @@ impl Function {
         self.frozen = on;
         self.set_memory(self.memory.clone());
         if on {
-            self.polled = 0;
+            self.polled = Bits::default();
         }
     }
 }
@@ -194,25 +251,25 @@ impl Function {
 impl Queue {
     pub fn new(setup: &QueueSetup, table: &Table, first_ticket: u64) -> Result<Queue, Fault> {
         Ok(match setup.role {
-            Role::Receive => Queue::Receive(Receive::new(setup, table)?),
-            Role::Transmit => Queue::Transmit(Transmit::new(setup, table)?),
-            Role::Control => Queue::Control(Control::new(setup, table, first_ticket)?),
+            Role::Receive => Queue::Receive(Locked::new(Receive::new(setup, table)?)),
+            Role::Transmit => Queue::Transmit(Locked::new(Transmit::new(setup, table)?)),
+            Role::Control => Queue::Control(Locked::new(Control::new(setup, table, first_ticket)?)),
         })
     }
 
     pub fn ring(&mut self) -> &mut Ring {
         match self {
-            Queue::Receive(queue) => queue.ring(),
-            Queue::Transmit(queue) => queue.ring(),
-            Queue::Control(queue) => queue.ring(),
+            Queue::Receive(queue) => queue.get_mut().ring(),
+            Queue::Transmit(queue) => queue.get_mut().ring(),
+            Queue::Control(queue) => queue.get_mut().ring(),
         }
     }
 
     pub fn set_vector(&mut self, vector: u16) {
         match self {
-            Queue::Receive(queue) => queue.vector = vector,
-            Queue::Transmit(queue) => queue.vector = vector,
-            Queue::Control(queue) => queue.vector = vector,
+            Queue::Receive(queue) => queue.get_mut().vector = vector,
+            Queue::Transmit(queue) => queue.get_mut().vector = vector,
+            Queue::Control(queue) => queue.get_mut().vector = vector,
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::SyncSender;
 
 use super::engine::Engine;
 use super::function::{Function, Queue, Slot};
-use super::orders::{FunctionId, Order, QueueSetup, Receipt};
+use super::local::Thing;
+use super::orders::{FunctionId, Order, QueueSetup, Receipt, Role};
 use super::uplink::Uplink;
 use crate::counters::{FUNCTIONS, FunctionCounters, QUEUES};
 use crate::interrupt::Lines;
@@ -26,7 +28,7 @@ impl Engine {
             Order::RemoveFunction { function, done } => self.remove(function, &done),
             Order::AddUplink { uplink, wire, counters } => self.add_uplink(Uplink::new(uplink, wire, counters)),
             Order::SetUplink { uplink, up, octets } => {
-                if let Some(uplink) = self.fabric.uplink(uplink) {
+                if let Some(uplink) = self.fabric.uplink_mut(uplink) {
                     (uplink.up, uplink.limit) = (up, octets.min(LONGEST));
                 }
             }
@@ -94,10 +96,12 @@ impl Engine {
         if function as usize >= FUNCTIONS {
             return log::error!("function {function} cannot be: the last one is {}", FUNCTIONS - 1);
         }
+        let home = self.least_loaded();
+        self.crew.settle(function, None, home);
         if let Some(Err(error)) = tap.as_ref().map(|tap| self.watch(function, tap.as_fd())) {
             log::error!("function {function}: its representor cannot be watched, so nothing comes from it: {error}");
         }
-        let port = Function::new(function, tap, lines, counters);
+        let port = Function::new(function, self.company(), tap, lines, counters);
         self.fabric.functions[function as usize] = Some(Box::new(port));
         self.fabric.review(function);
         self.readable(function);
@@ -113,7 +117,7 @@ impl Engine {
         if let Some(mut port) = self.fabric.functions.get_mut(function as usize).and_then(Option::take) {
             self.let_go(function, |_| true);
             if let Some(tap) = port.tap.take() {
-                self.unwatch(tap.as_fd());
+                self.unwatch(function, tap.as_fd());
                 self.closer.close(tap);
             }
             self.fabric.review(function);
@@ -128,12 +132,16 @@ impl Engine {
 
     fn start(&mut self, function: FunctionId, setup: &QueueSetup) {
         self.let_go(function, |queue| queue == Some(setup.queue));
-        let tickets = self.tickets;
+        if setup.role == Role::Transmit {
+            let home = self.least_loaded();
+            self.rehome(Thing { function, queue: Some(setup.queue) }, home);
+        }
+        let tickets = self.fabric.tickets.load(Relaxed);
         let Some(port) = self.fabric.get(function) else { return };
         let frozen = port.frozen;
         let mut queue = Queue::new(setup, &port.memory, tickets);
         queue.iter_mut().for_each(|queue| port.moderate(setup.queue, queue));
-        port.polled &= !(1u128.checked_shl(u32::from(setup.queue)).unwrap_or(0));
+        port.polled.set(setup.queue, false);
         match (queue, port.place(setup.queue)) {
             (Ok(mut queue), Some(slot)) => {
                 queue.ring().suppress();
@@ -182,7 +190,7 @@ impl Engine {
         self.change(function, |port| {
             if let Some(slot) = port.queues.get_mut(usize::from(queue)) {
                 *slot = Slot::Stopped;
-                port.polled &= !(1 << queue);
+                port.polled.set(queue, false);
             }
         });
         self.settle(function);
@@ -193,10 +201,10 @@ impl Engine {
         let Some(port) = self.fabric.get(function) else { return };
         for queue in 0..port.queues.len() as u16 {
             match self.fabric.get(function).and_then(|port| port.running(queue)) {
-                Some(Queue::Transmit(_)) => self.poll_queue(function, queue),
-                Some(Queue::Control(ring)) => match ring.kept() {
+                Some(Queue::Transmit(_)) => self.doorbell(function, queue),
+                Some(Queue::Control(ring)) => match ring.get_mut().kept() {
                     Some((ticket, reply)) => self.complete(function, queue, ticket, reply),
-                    None => self.command(function, queue),
+                    None => self.doorbell(function, queue),
                 },
                 _ => {}
             }

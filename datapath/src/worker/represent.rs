@@ -3,8 +3,8 @@
 use std::mem::take;
 
 use super::deliver::{deliver, finished};
-use super::fabric::Scratch;
-use super::function::{Function, Queue, Slot, conclude};
+use super::function::{Function, conclude};
+use super::local::Scratch;
 use crate::counters::{Function as Counter, FunctionCounters};
 use crate::memory::{Sink, Source, Table};
 use crate::offload::{Header, Offloads, Report};
@@ -27,7 +27,7 @@ pub enum Next {
 ///
 /// # Errors
 /// The driver broke a rule.
-pub fn represent(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
+pub fn represent(to: &Function, scratch: &mut Scratch) -> Result<Next, Fault> {
     if !to.link || !(to.ready() || to.parked()) {
         let loss = if to.link { Loss::NotReady } else { Loss::LinkDown };
         return Ok(drain(to, loss, scratch));
@@ -39,38 +39,27 @@ pub fn represent(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault
 }
 
 /// There is no driver to wait for: frames are lost, as on a cable that nothing is plugged to.
-fn drain(to: &mut Function, loss: Loss, scratch: &mut Scratch) -> Next {
-    let Some(tap) = &mut to.tap else { return Next::Quiet };
+fn drain(to: &Function, loss: Loss, scratch: &mut Scratch) -> Next {
+    let Some(tap) = &to.tap else { return Next::Quiet };
     for _ in 0..BATCH {
         let Outcome::Frame { len, .. } = tap.receive(std::iter::empty(), &mut scratch.frame) else {
             return Next::Quiet;
         };
         arrived(&to.counters, 1, len as u64);
+        scratch.came += 1;
         loss.count(&to.counters, 1);
     }
     Next::Again
 }
 
 /// One receive queue: the kernel copies each frame into the driver's buffers.
-fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
-    let Function {
-        id,
-        counters,
-        lines,
-        memory,
-        queues,
-        tap,
-        behind,
-        rules,
-        steering,
-        frame_limit,
-        offloads,
-        dirty,
-        ..
-    } = to;
-    let (Some(tap), Some(Slot::Running(Queue::Receive(ring)))) = (tap, queues.first_mut()) else {
+fn direct(to: &Function, scratch: &mut Scratch) -> Result<Next, Fault> {
+    let Function { id, counters, lines, memory, tap, behind, rules, steering, frame_limit, offloads, dirty, .. } = to;
+    let (Some(tap), Some(taken)) = (tap, to.receive(0)) else {
         return Ok(Next::Quiet);
     };
+    let mut taken = taken.take(to.company);
+    let ring = &mut *taken;
     let mut room = take(&mut scratch.room).recycle();
     let mut reader = Reader {
         counters,
@@ -81,7 +70,7 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
         limit: *frame_limit,
         tap,
         behind,
-        now: scratch.clock.now.as_secs() as u32,
+        now: scratch.clock.second,
         rest: &mut scratch.frame,
         unfinished: &mut scratch.unfinished,
         tally: Tally::default(),
@@ -94,10 +83,12 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
             next = Next::Starved;
             break;
         }
+        scratch.came += 1;
         match reader.read(ring, &mut room) {
             Read::Delivered => delivered += 1,
             Read::Lost(loss) => loss.count_at(counters, 0, 1),
             Read::Nothing => {
+                scratch.came -= 1;
                 next = Next::Quiet;
                 break;
             }
@@ -111,17 +102,19 @@ fn direct(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
     counters.add(Counter::ReceivedFrames, delivered);
     let (count, interrupt) = ring.flush(&mut room);
     let broken = room.fault();
-    if let Some(dirty) = dirty.as_ref().filter(|_| count > 0) {
-        dirty.received(0, memory, &room);
+    if next == Next::Starved && broken.is_none() && ring.starve() {
+        next = Next::Again;
     }
     let Receive { ring: used, moderation, vector, .. } = ring;
     let flushed = scratch.clock.moderated((*id, 0), moderation, (count, interrupt), |n| used.still_wants(n));
-    conclude(lines, counters, 0, *vector, flushed);
-    scratch.room = room.recycle();
-    if let Some(fault) = broken.or(fault) {
-        return Err(fault);
+    let vector = *vector;
+    drop(taken);
+    if let Some(dirty) = dirty.as_ref().filter(|_| count > 0) {
+        dirty.received(0, memory, &room);
     }
-    Ok(if next == Next::Starved && ring.starve() { Next::Again } else { next })
+    conclude(lines, counters, 0, vector, flushed);
+    scratch.room = room.recycle();
+    broken.or(fault).map_or(Ok(next), Err)
 }
 
 enum Read {
@@ -138,8 +131,8 @@ struct Reader<'a> {
     steering: &'a Steering,
     offloads: Offloads,
     limit: usize,
-    tap: &'a mut Tap,
-    behind: &'a mut Behind,
+    tap: &'a Tap,
+    behind: &'a Behind,
     now: u32,
     rest: &'a mut [u8],
     unfinished: &'a mut [u8],
@@ -223,16 +216,17 @@ impl<'m> Reader<'m> {
 }
 
 /// Several receive queues: which one is known only when the frame has been read, so it is copied once more.
-fn spread(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
+fn spread(to: &Function, scratch: &mut Scratch) -> Result<Next, Fault> {
     for _ in 0..BATCH {
         if starved(to) {
             return Ok(Next::Starved);
         }
-        let Some(tap) = &mut to.tap else { return Ok(Next::Quiet) };
+        let Some(tap) = &to.tap else { return Ok(Next::Quiet) };
         let mut bytes = take(&mut scratch.frame);
         let outcome = tap.receive(std::iter::empty(), &mut bytes);
         if let Outcome::Frame { header, len, .. } = outcome {
             arrived(&to.counters, 1, len as u64);
+            scratch.came += 1;
             offer(to, &bytes[..len], header, scratch);
         }
         scratch.frame = bytes;
@@ -243,11 +237,11 @@ fn spread(to: &mut Function, scratch: &mut Scratch) -> Result<Next, Fault> {
     Ok(Next::Again)
 }
 
-fn offer(to: &mut Function, bytes: &[u8], header: Header, scratch: &mut Scratch) {
+fn offer(to: &Function, bytes: &[u8], header: Header, scratch: &mut Scratch) {
     let pieces = [Source::from(bytes)];
     match arrival(Payload::new(&pieces, bytes.len(), 0), header) {
         Ok(frame) => {
-            to.behind.heard(frame.stations().0, scratch.clock.now.as_secs() as u32);
+            to.behind.heard(frame.stations().0, scratch.clock.second);
             deliver(to, &Frames::one(Some(frame)), 1, scratch);
         }
         Err(loss) => loss.count(&to.counters, 1),
@@ -261,13 +255,10 @@ pub fn arrival<'b, 'm>(payload: Payload<'b, 'm>, header: Header) -> Result<Frame
 }
 
 /// Whether no queue in use has buffers for any frame that may come; they are armed then.
-fn starved(to: &mut Function) -> bool {
+fn starved(to: &Function) -> bool {
     let segments = to.offloads.takes_segments();
-    let mut some = |look: &dyn Fn(&mut Receive) -> bool| {
-        (0..to.pairs).any(|pair| match to.running(2 * pair) {
-            Some(Queue::Receive(ring)) => look(ring),
-            _ => false,
-        })
+    let some = |look: &dyn Fn(&mut Receive) -> bool| {
+        (0..to.pairs).any(|pair| to.receive(2 * pair).is_some_and(|ring| look(&mut ring.take(to.company))))
     };
     let roomy = |ring: &mut Receive| ring.outstanding() >= ring.enough_for_any(segments);
     !some(&roomy) && !some(&Receive::starve)

@@ -1,12 +1,13 @@
-//! The engine's turns for what belongs to no function: uplinks, and floods under way.
+//! What belongs to no function: uplinks, and floods under way.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::engine::{Engine, Item, watch};
-use super::fabric::Scratch;
+use super::engine::{Engine, watch};
+use super::local::Item;
 use super::orders::FunctionId;
 use super::represent::Next;
-use super::uplink::Uplink;
+use super::turn::Turn;
+use super::uplink::{self, Uplink};
 use crate::counters::FUNCTIONS;
 
 /// The uplink of a port's number; None for a function's.
@@ -18,31 +19,33 @@ impl Engine {
     pub(super) fn add_uplink(&mut self, uplink: Uplink) {
         let number = uplink.number;
         self.remove_uplink(number);
+        let home = self.least_loaded();
+        self.crew.settle(uplink::port(number), None, home);
         let Some(slot) = self.fabric.uplinks.get_mut(usize::from(number)) else {
             return log::error!("there is no uplink p{number}");
         };
         let uplink = slot.insert(Box::new(uplink));
         for socket in uplink.wire.sockets() {
-            if let Err(error) = watch(&self.epoll, uplink.port(), socket) {
+            if let Err(error) = watch(&self.crew.desks[home].epoll, uplink.port(), socket) {
                 log::error!("uplink p{number}: a socket cannot be watched, so nothing comes from it: {error}");
             }
         }
-        self.uplink_readable(number);
+        self.readable(uplink::port(number));
     }
 
     pub(super) fn remove_uplink(&mut self, number: u8) {
         let Some(uplink) = self.fabric.uplinks.get_mut(usize::from(number)).and_then(Option::take) else { return };
-        uplink.wire.sockets().into_iter().for_each(|socket| self.unwatch(socket));
+        uplink.wire.sockets().into_iter().for_each(|socket| self.unwatch(uplink.port(), socket));
         self.let_go(uplink.port(), |_| true);
         self.fabric.learning.forget(uplink.port());
         self.closer.close(uplink);
     }
+}
 
+impl Turn<'_> {
     fn uplink_readable(&mut self, number: u8) {
-        if let Some(uplink) = self.fabric.uplink(number).filter(|uplink| !uplink.polled) {
-            uplink.polled = true;
-            let port = uplink.port();
-            self.poll_port(port);
+        if let Some(uplink) = self.fabric.uplink(number).filter(|uplink| !uplink.polled.swap(true, Relaxed)) {
+            self.poll_port(uplink.port());
         }
     }
 
@@ -53,61 +56,39 @@ impl Engine {
 
     /// One burst of an uplink. None if the item is a function's.
     pub(super) fn turn_outside(&mut self, item: Item) -> Option<Option<Item>> {
-        uplink_of(item.function).map(|number| self.turn_uplink(item, number))
+        uplink_of(item.thing.function).map(|number| self.turn_uplink(item, number))
     }
 
     fn turn_uplink(&mut self, item: Item, number: u8) -> Option<Item> {
-        let slot = self.fabric.uplinks.get_mut(usize::from(number))?;
-        if slot.as_ref().is_some_and(|uplink| uplink.flooding) {
+        let uplink = self.fabric.uplink(number)?;
+        if uplink.floods.any() {
             return Some(item);
         }
-        let mut uplink = slot.take()?;
         let next = self.guarded(|fabric, scratch| uplink.arrive(fabric, scratch));
         let again = next.is_none_or(|next| next == Next::Again);
-        uplink.polled = again;
-        self.fabric.uplinks[usize::from(number)] = Some(uplink);
+        uplink.polled.store(again, Relaxed);
         again.then_some(item)
     }
 
     /// Uplinks that the kernel has not taken all frames of are told again.
     pub(super) fn tend_uplinks(&mut self) {
-        for number in 0..self.fabric.uplinks.len() as u8 {
-            if self.fabric.uplink(number).is_some_and(|uplink| uplink.backlog > 0) {
-                self.uplink_readable(number);
+        for uplink in self.fabric.uplinks.iter().flatten() {
+            if uplink.backlog.load(Relaxed) > 0 && !uplink.polled.load(Relaxed) {
+                self.readable(uplink.port());
             }
         }
     }
 
-    /// A slice of each flood that was under way when the turn began.
+    /// A slice of each flood that was under way when the items had had their part of the turn.
     pub(super) fn turn_floods(&mut self) {
-        for _ in 0..self.fabric.floods.len() {
-            let Some(mut flood) = self.fabric.floods.pop_front() else { return };
-            let done = self.guarded(|fabric, scratch| flood.go_on(fabric, scratch)).unwrap_or(true);
-            if done {
-                self.release(flood.from());
-            } else {
-                self.fabric.floods.push_back(flood);
+        self.local.left.1 = self.local.left.1.min(self.local.floods.len());
+        while self.local.left.1 > 0 && !self.local.concerned() {
+            self.local.left.1 -= 1;
+            self.local.came += 1;
+            let Some(mut flood) = self.local.floods.pop_front() else { return };
+            if !self.guarded(|fabric, scratch| flood.go_on(fabric, scratch)).unwrap_or(true) {
+                self.local.floods.push_back(flood);
             }
         }
-    }
-
-    fn release(&mut self, port: FunctionId) {
-        match uplink_of(port) {
-            Some(number) => self.fabric.uplink(number).into_iter().for_each(|uplink| uplink.flooding = false),
-            None => self.fabric.get(port).into_iter().for_each(|function| function.flooding = false),
-        }
-    }
-
-    /// Does something with all functions. A panic costs the frames that it was about, and nobody a queue.
-    fn guarded<R>(&mut self, work: impl FnOnce(&mut super::fabric::Fabric, &mut Scratch) -> R) -> Option<R> {
-        let (fabric, scratch) = (&mut self.fabric, &mut self.scratch);
-        let outcome = catch_unwind(AssertUnwindSafe(|| work(fabric, scratch)));
-        for (receiver, fault) in std::mem::take(&mut self.scratch.faults) {
-            self.fault(receiver, fault);
-        }
-        if outcome.is_err() {
-            self.scratch = Scratch::new();
-        }
-        outcome.ok()
     }
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::engine::Engine;
 use super::function::{Function, Queue, Slot};
 use super::orders::FunctionId;
+use super::turn::Turn;
 use crate::counters::{QUEUES, Queue as Counter};
-use crate::ring::Moderation;
+use crate::locked::Company;
+use crate::ring::{Moderation, Receive, Ring, Transmit};
 
 /// When, for which function, for which of its queues.
 type Timer = Reverse<(Duration, FunctionId, u16)>;
@@ -22,11 +24,17 @@ pub struct Timers {
 /// What those who serve queues know of time. Times are those since the start.
 #[derive(Default)]
 pub struct Clock {
-    pub now: Duration,
+    now: Duration,
+    /// Seconds, for what ages slowly.
+    pub second: u32,
     asked: Vec<Timer>,
 }
 
 impl Clock {
+    pub fn set(&mut self, now: Duration) {
+        (self.now, self.second) = (now, now.as_secs() as u32);
+    }
+
     /// What of a flush is to be told the driver now. `wanted` is asked for what was held back: whether the driver still
     /// wants to know of that many buffers.
     #[inline(always)]
@@ -70,41 +78,30 @@ impl Timers {
     }
 }
 
-impl Engine {
+impl Turn<'_> {
     /// Sends the interrupts whose time has come. Whether any timer went off.
     pub fn expire(&mut self, now: Duration) -> bool {
         let mut some = false;
-        while let Some((at, function, queue)) = self.timers.rung(now) {
+        while let Some((at, function, queue)) = self.local.timers.rung(now) {
             some = true;
             self.moderate(function, queue, now, |moderation| moderation.rang(at));
         }
         some
     }
 
-    /// How a queue's interrupts are held back from now on, and whenever it starts anew.
-    pub(super) fn set_coalescing(&mut self, function: FunctionId, queue: u16, packets: u32, period: Duration) {
-        let Some(port) = self.fabric.get(function).filter(|_| usize::from(queue) < QUEUES) else { return };
-        port.coalescing.insert(queue, (packets, period));
-        let now = self.now;
-        self.moderate(function, queue, now, |moderation| moderation.set(packets, period));
-    }
-
-    /// Sends the interrupts of a function that are held back.
-    pub(super) fn hold_nothing_back(&mut self, function: FunctionId) {
-        for queue in 0..QUEUES as u16 {
-            self.moderate(function, queue, Duration::MAX, |_| {});
-        }
-    }
-
     /// Changes a queue's moderation, and sends what it holds back if that is now due.
     fn moderate(&mut self, function: FunctionId, queue: u16, now: Duration, change: impl FnOnce(&mut Moderation)) {
-        let Some(port) = self.fabric.get(function) else { return };
-        let Some((moderation, vector)) = port.moderation(queue) else { return };
-        change(moderation);
-        let due = moderation.due(now);
-        self.timers.set.extend(moderation.timer().map(|at| Reverse((at, function, queue))));
-        if let Some(count) = due {
-            let interrupted = port.still_wants(queue, count) && port.lines.signal_queue(vector);
+        let Some(port) = self.fabric.function(function) else { return };
+        let company = port.company;
+        let held = match port.queues.get(usize::from(queue)) {
+            Some(Slot::Running(queue)) => queue.moderated(company, now, change, |ring, count| ring.still_wants(count)),
+            // What a driver wants to know of is out of reach, so it is told.
+            Some(Slot::Parked(queue)) => queue.moderated(company, now, change, |_, _| true),
+            Some(Slot::Stopped) | None => return,
+        };
+        self.local.timers.set.extend(held.timer.map(|at| Reverse((at, function, queue))));
+        if let Some((vector, wanted)) = held.due {
+            let interrupted = wanted && port.lines.signal_queue(vector);
             port.counters
                 .queue(queue)
                 .add(if interrupted { Counter::Interrupts } else { Counter::SuppressedInterrupts }, 1);
@@ -112,34 +109,71 @@ impl Engine {
     }
 }
 
-impl Function {
-    /// A queue's moderation and its vector, if it is one that moves frames.
-    fn moderation(&mut self, queue: u16) -> Option<(&mut Moderation, u16)> {
-        match self.queues.get_mut(usize::from(queue)) {
-            Some(Slot::Running(queue) | Slot::Parked(queue)) => queue.moderation(),
-            _ => None,
-        }
+impl Engine {
+    /// Sends the interrupts whose time has come. Whether any timer went off.
+    pub fn expire(&mut self, now: Duration) -> bool {
+        self.in_turn().expire(now)
     }
 
-    /// Whether the driver wants to know of what it was shown; so it does while its wish is out of reach.
-    fn still_wants(&mut self, queue: u16, count: u32) -> bool {
-        self.running(queue).is_none_or(|queue| queue.ring().still_wants(count))
+    /// How a queue's interrupts are held back from now on, and whenever it starts anew.
+    pub(super) fn set_coalescing(&mut self, function: FunctionId, queue: u16, packets: u32, period: Duration) {
+        let Some(port) = self.fabric.get(function).filter(|_| usize::from(queue) < QUEUES) else { return };
+        port.coalescing.insert(queue, (packets, period));
+        let now = self.local().now;
+        self.in_turn().moderate(function, queue, now, |moderation| moderation.set(packets, period));
     }
 
-    /// A queue starts as its function was told to serve it.
-    pub fn moderate(&self, number: u16, queue: &mut Queue) {
-        if let (Some((packets, period)), Some((moderation, _))) = (self.coalescing.get(&number), queue.moderation()) {
-            moderation.set(*packets, *period);
+    /// Sends the interrupts of a function that are held back.
+    pub(super) fn hold_nothing_back(&mut self, function: FunctionId) {
+        for queue in 0..QUEUES as u16 {
+            self.in_turn().moderate(function, queue, Duration::MAX, |_| {});
         }
     }
 }
 
+impl Function {
+    /// A queue starts as its function was told to serve it.
+    pub fn moderate(&self, number: u16, queue: &mut Queue) {
+        let Some((packets, period)) = self.coalescing.get(&number) else { return };
+        match queue {
+            Queue::Receive(queue) => queue.get_mut().moderation.set(*packets, *period),
+            Queue::Transmit(queue) => queue.get_mut().moderation.set(*packets, *period),
+            Queue::Control(_) => {}
+        }
+    }
+}
+
+/// What came of a look at a queue's moderation: when to look again, and the vector of an interrupt that is due, beside
+/// whether the driver still wants it.
+#[derive(Default)]
+struct Held {
+    timer: Option<Duration>,
+    due: Option<(u16, bool)>,
+}
+
 impl Queue {
-    fn moderation(&mut self) -> Option<(&mut Moderation, u16)> {
+    fn moderated(
+        &self,
+        company: Company,
+        now: Duration,
+        change: impl FnOnce(&mut Moderation),
+        wanted: impl FnOnce(&mut Ring, u32) -> bool,
+    ) -> Held {
+        let held = |moderation: &mut Moderation, ring: &mut Ring, vector: u16| {
+            change(moderation);
+            let due = moderation.due(now).map(|count| (vector, wanted(ring, count)));
+            Held { timer: moderation.timer(), due }
+        };
         match self {
-            Queue::Receive(queue) => Some((&mut queue.moderation, queue.vector)),
-            Queue::Transmit(queue) => Some((&mut queue.moderation, queue.vector)),
-            Queue::Control(_) => None,
+            Queue::Receive(queue) => {
+                let Receive { ring, moderation, vector, .. } = &mut *queue.take(company);
+                held(moderation, ring, *vector)
+            }
+            Queue::Transmit(queue) => {
+                let Transmit { ring, moderation, vector, .. } = &mut *queue.take(company);
+                held(moderation, ring, *vector)
+            }
+            Queue::Control(_) => Held::default(),
         }
     }
 }

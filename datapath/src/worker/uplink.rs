@@ -1,10 +1,14 @@
 //! A named port to the network outside: what guests send to it, and what comes from there.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU16};
+
 use super::deliver::deliver;
 use super::doorbells::bits;
-use super::fabric::{Fabric, Scratch};
-use super::flood::{self, Domain, Origin, Reach};
+use super::fabric::Fabric;
+use super::flood::{self, Domain, Origin, Reach, Underway};
 use super::forward::Frames;
+use super::local::Scratch;
 use super::orders::FunctionId;
 use super::represent::{Next, arrival};
 use crate::counters::{FUNCTIONS, Function as Counter, FunctionCounters};
@@ -22,17 +26,18 @@ pub struct Uplink {
     /// As the interface is; and its longest frame.
     pub up: bool,
     pub limit: usize,
-    pub polled: bool,
+    pub polled: AtomicBool,
     /// While the kernel has not taken all that was sent: how often it is told again before it is let be. It takes them then with
     /// what is sent next.
-    pub backlog: u16,
-    /// A flood that came from here is still under way: nothing more is read until then.
-    pub flooding: bool,
+    pub backlog: AtomicU16,
+    /// While a flood that came from here is under way nothing more is read.
+    pub floods: Underway,
 }
 
 impl Uplink {
     pub fn new(number: u8, wire: Wire, counters: FunctionCounters) -> Uplink {
-        Uplink { number, counters, wire, up: true, limit: LONGEST, polled: false, backlog: 0, flooding: false }
+        let (polled, backlog, floods) = (AtomicBool::new(false), AtomicU16::new(0), Underway::default());
+        Uplink { number, counters, wire, up: true, limit: LONGEST, polled, backlog, floods }
     }
 
     /// What the switch knows it by: uplinks are numbered after the functions.
@@ -42,7 +47,7 @@ impl Uplink {
 
     /// Sends the frames of `group` (bits) that are offered to it; each that does not go is counted, once. False if one lay
     /// in what is no memory any more.
-    pub fn transmit(&mut self, frames: &Frames<'_, '_>, group: u64) -> bool {
+    pub fn transmit(&self, frames: &Frames<'_, '_>, group: u64) -> bool {
         let Uplink { counters, wire, up, limit, backlog, .. } = self;
         counters.add(Counter::SwitchInFrames, u64::from(group.count_ones()));
         if !*up {
@@ -67,19 +72,21 @@ impl Uplink {
                 loss.unwrap_or(Loss::BadDescriptor).count(counters, 1);
             }
         });
-        *backlog = if left { PATIENCE } else { 0 };
+        backlog.store(if left { PATIENCE } else { 0 }, Relaxed);
         counters.add(Counter::UplinkOutFrames, sent);
         counters.add(Counter::UplinkOutOctets, octets);
         sound
     }
 
     /// Moves a burst from outside to the guests that it is for.
-    pub fn arrive(&mut self, fabric: &mut Fabric, scratch: &mut Scratch) -> Next {
-        let (count, more) = self.wire.receive();
+    pub fn arrive(&self, fabric: &Fabric, scratch: &mut Scratch) -> Next {
+        let mut reader = self.wire.reader();
+        let (count, more) = reader.receive();
         let (port, counters) = (self.port(), &self.counters);
         counters.add(Counter::UplinkInFrames, count as u64);
+        scratch.came += count;
         let mut pieces: Vec<Source<'_>> = Vec::with_capacity(BATCH);
-        let arrivals = self.wire.arrivals(&mut pieces);
+        let arrivals = reader.arrivals(&mut pieces);
         let (mut frames, mut octets) = (Frames::default(), 0);
         frames.fill(arrivals.into_iter().map(|came| {
             let came = came.and_then(|came| {
@@ -89,11 +96,13 @@ impl Uplink {
             came.inspect_err(|loss| loss.count(counters, 1)).ok()
         }));
         counters.add(Counter::UplinkInOctets, octets);
-        let inbound = Inbound { number: self.number, port, counters };
-        self.flooding = inbound.switch(&frames, fabric, scratch);
-        self.wire.release();
-        self.backlog = if self.wire.flush() { self.backlog.saturating_sub(1) } else { 0 };
-        if more || self.backlog > 0 { Next::Again } else { Next::Quiet }
+        let inbound = Inbound { number: self.number, port, counters, floods: &self.floods, now: scratch.clock.second };
+        inbound.switch(&frames, fabric, scratch);
+        reader.release();
+        drop(reader);
+        let backlog = if self.wire.flush() { self.backlog.load(Relaxed).saturating_sub(1) } else { 0 };
+        self.backlog.store(backlog, Relaxed);
+        if more || backlog > 0 { Next::Again } else { Next::Quiet }
     }
 }
 
@@ -106,16 +115,18 @@ struct Inbound<'a> {
     number: u8,
     port: FunctionId,
     counters: &'a FunctionCounters,
+    floods: &'a Underway,
+    /// In seconds.
+    now: u32,
 }
 
 impl Inbound<'_> {
-    /// Frames for the same guest go together. True if a flood goes on beyond this call.
-    fn switch(&self, frames: &Frames<'_, '_>, fabric: &mut Fabric, scratch: &mut Scratch) -> bool {
+    /// Frames for the same guest go together.
+    fn switch(&self, frames: &Frames<'_, '_>, fabric: &Fabric, scratch: &mut Scratch) {
         let mut ways = [None; BATCH];
         bits(frames.present())
             .for_each(|place| ways[place] = frames[place].as_ref().map(|frame| self.way(frame, fabric)));
         let mut left = frames.present();
-        let mut flooding = false;
         while left != 0 {
             let way = ways[left.trailing_zeros() as usize];
             let group = bits(left).filter(|place| ways[*place] == way).fold(0u64, |all, place| all | 1 << place);
@@ -124,31 +135,24 @@ impl Inbound<'_> {
                 Some(id) => self.hand_over(id, frames, group, fabric, scratch),
                 None => {
                     let domain = Domain::Behind(self.number);
-                    let origin = Origin { port: self.port, counters: self.counters, queue: None };
-                    flooding |= flood::begin(origin, domain, frames, group, Reach::default(), fabric, scratch);
+                    let Inbound { port, counters, floods, .. } = *self;
+                    let origin = Origin { port, counters, queue: None, floods };
+                    flood::begin(origin, domain, frames, group, Reach::default(), fabric, scratch);
                 }
             }
         }
-        flooding
     }
 
     /// The guest, or uplink, that a frame is for; None: unknown, or a group.
-    fn way(&self, frame: &Frame<'_, '_>, fabric: &mut Fabric) -> Option<FunctionId> {
+    fn way(&self, frame: &Frame<'_, '_>, fabric: &Fabric) -> Option<FunctionId> {
         let (from, to) = frame.stations();
-        fabric.learning.learn(from, self.port, fabric.now);
-        if frame.destination().is_group() { None } else { fabric.learning.find(to, fabric.now) }
+        fabric.learning.learn(from, self.port, self.now);
+        if frame.destination().is_group() { None } else { fabric.learning.find(to, self.now) }
     }
 
-    fn hand_over(
-        &self,
-        id: FunctionId,
-        frames: &Frames<'_, '_>,
-        group: u64,
-        fabric: &mut Fabric,
-        scratch: &mut Scratch,
-    ) {
+    fn hand_over(&self, id: FunctionId, frames: &Frames<'_, '_>, group: u64, fabric: &Fabric, scratch: &mut Scratch) {
         let count = u64::from(group.count_ones());
-        match fabric.get(id).filter(|to| to.uplink == self.number) {
+        match fabric.function(id).filter(|to| to.uplink == self.number) {
             Some(to) => {
                 self.counters.add(Counter::SwitchOutFrames, count);
                 to.counters.add(Counter::SwitchInFrames, count);

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Arrival, Sent};
+use crate::locked::{Company, Locked, Taken};
 use crate::memory::{Chunks, Exchanges, Source};
 use crate::offload::Header;
 use crate::ring::Payload;
@@ -34,16 +35,21 @@ pub struct Layout {
 
 pub struct Xdp {
     queues: Vec<Queue>,
-    /// Which queue the last burst came from.
-    turn: usize,
+    receivers: Locked<Receivers>,
     /// What keeps the interface's program, and its promiscuous mode, in place.
     _kept: Vec<OwnedFd>,
 }
 
 struct Queue {
     fd: OwnedFd,
-    receiver: Receiver,
     sender: Mutex<Sender>,
+}
+
+/// The receiving ends of all queues.
+pub struct Receivers {
+    queues: Vec<Receiver>,
+    /// Which queue the last burst came from.
+    turn: usize,
 }
 
 impl Layout {
@@ -70,7 +76,8 @@ impl Xdp {
         }
         let queues = sockets.into_iter().enumerate();
         let queues = queues.map(|(number, socket)| Queue::new(layout, memory, number as u64, socket));
-        Ok(Xdp { queues: queues.collect::<io::Result<_>>()?, turn: 0, _kept: kept })
+        let (queues, receivers) = queues.collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
+        Ok(Xdp { queues, receivers: Locked::new(Receivers { queues: receivers, turn: 0 }), _kept: kept })
     }
 
     /// Sends frames, in their order; says what became of each, by its place. Whether the kernel has not taken all.
@@ -100,28 +107,9 @@ impl Xdp {
         left.fold(false, |all, one| all | one)
     }
 
-    /// Receives a burst, from the queues in turn: how many frames, and whether more may wait.
-    pub fn receive(&mut self) -> (usize, bool) {
-        for _ in 0..self.queues.len() {
-            self.turn = (self.turn + 1) % self.queues.len();
-            let queue = &mut self.queues[self.turn];
-            let count = queue.receiver.receive(queue.fd.as_fd());
-            if count > 0 {
-                return (count, self.queues.iter().any(|queue| queue.receiver.waits()));
-            }
-        }
-        (0, false)
-    }
-
-    /// The frames of the last burst, in order.
-    pub fn arrivals<'a>(&'a self, pieces: &mut Vec<Source<'a>>) -> Vec<Result<Arrival, Loss>> {
-        self.queues[self.turn].receiver.arrivals(pieces)
-    }
-
-    /// The last burst has been dealt with.
-    pub fn release(&mut self) {
-        let queue = &mut self.queues[self.turn];
-        queue.receiver.release(queue.fd.as_fd());
+    /// For whoever receives, one at a time.
+    pub fn receivers(&self) -> Taken<'_, Receivers> {
+        self.receivers.take(Company::SEVERAL)
     }
 
     pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -130,12 +118,36 @@ impl Xdp {
 }
 
 impl Queue {
-    fn new(layout: Layout, memory: &OwnedFd, number: u64, fd: OwnedFd) -> io::Result<Queue> {
+    fn new(layout: Layout, memory: &OwnedFd, number: u64, fd: OwnedFd) -> io::Result<(Queue, Receiver)> {
         let len = 2 * layout.half();
         let chunks = Arc::new(Chunks::map(memory.as_fd(), number * len, len as usize)?);
         let rings = Exchanges::map(fd.as_fd(), layout.count)?;
         let receiver = Receiver::new(chunks.clone(), layout, rings.receive, rings.fill);
         let sender = Mutex::new(Sender::new(chunks, layout, rings.transmit, rings.completion));
-        Ok(Queue { fd, receiver, sender })
+        Ok((Queue { fd, sender }, receiver))
+    }
+}
+
+impl Receivers {
+    /// Receives a burst, from the queues in turn: how many frames, and whether more may wait.
+    pub fn receive(&mut self, xdp: &Xdp) -> (usize, bool) {
+        for _ in 0..self.queues.len() {
+            self.turn = (self.turn + 1) % self.queues.len();
+            let count = self.queues[self.turn].receive(xdp.queues[self.turn].fd.as_fd());
+            if count > 0 {
+                return (count, self.queues.iter().any(Receiver::waits));
+            }
+        }
+        (0, false)
+    }
+
+    /// The frames of the last burst, in order.
+    pub fn arrivals<'a>(&'a self, pieces: &mut Vec<Source<'a>>) -> Vec<Result<Arrival, Loss>> {
+        self.queues[self.turn].arrivals(pieces)
+    }
+
+    /// The last burst has been dealt with.
+    pub fn release(&mut self, xdp: &Xdp) {
+        self.queues[self.turn].release(xdp.queues[self.turn].fd.as_fd());
     }
 }

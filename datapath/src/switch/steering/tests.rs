@@ -272,7 +272,7 @@ fn back(vector: &Vector) -> Vector {
 /// §5.1.6.5.6: incoming frames of a flow go to the queue whose partner last sent of it.
 #[test]
 fn a_flow_follows_the_queue_that_it_left_by_last() {
-    let mut steering = Steering::default();
+    let steering = Steering::default();
     for last in [3, 17, 0, 31] {
         for vector in &V4 {
             let sent = ethernet(0, 0x800, &ipv4(vector, TCP, 0, 0));
@@ -289,7 +289,7 @@ fn a_flow_follows_the_queue_that_it_left_by_last() {
 
 #[test]
 fn a_pair_no_longer_in_use_is_not_followed() {
-    let mut steering = Steering::default();
+    let steering = Steering::default();
     let sent = ethernet(0, 0x800, &ipv4(&V4[0], TCP, 0, 0));
     with(&sent, 9000, |frame| steering.transmitted(frame, 7));
     let received = ethernet(0, 0x800, &ipv4(&back(&V4[0]), TCP, 0, 0));
@@ -310,7 +310,7 @@ fn flows_that_never_left_are_spread_over_all_queues() {
 
 #[test]
 fn neighbouring_ports_are_flows_of_their_own() {
-    let mut steering = Steering::default();
+    let steering = Steering::default();
     let flows: Vec<Vector> = (0..100).map(|n| ("192.0.2.1", "192.0.2.2", 4000 + n, 5000 + n, 0, 0)).collect();
     for (n, flow) in flows.iter().enumerate() {
         let sent = ethernet(0, 0x800, &ipv4(flow, UDP, 0, 0));

@@ -129,7 +129,7 @@ fn frames_without_end_set_one_timer() {
         a.emitted();
     }
     let mut timers = 0;
-    while let Some(at) = rig.engine.timers.next() {
+    while let Some(at) = rig.engine.local().timers.next() {
         timers += 1;
         rig.engine.expire(at);
     }

@@ -15,6 +15,7 @@ mod representor;
 mod steering;
 mod thread;
 mod uplinks;
+mod workers;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -122,7 +122,7 @@ fn a_transmit_queue_is_polled_with_its_doorbell_suppressed_and_armed_when_quiet(
     let mut a = rig.port(0, false);
     rig.settle();
     assert_eq!(a.transmit.used_flags(), 0);
-    rig.engine.patience = Duration::from_micros(50);
+    rig.engine.be_patient(Duration::from_micros(50));
     a.send(&frame(BROADCAST, mac(0), 60));
     rig.engine.doorbell(0, 1);
     rig.engine.turn(Duration::from_micros(100));
@@ -177,7 +177,7 @@ fn a_vector_changed_on_the_way_is_used_from_then_on() {
 fn a_queue_restarted_while_it_is_polled_is_polled_once() {
     let mut rig = Rig::new();
     let mut a = rig.port(0, true);
-    rig.engine.patience = Duration::from_secs(1);
+    rig.engine.be_patient(Duration::from_secs(1));
     for _ in 0..3 {
         let setup = a.transmit.setup.clone();
         rig.start(0, &setup);
