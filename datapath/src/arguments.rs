@@ -2,13 +2,16 @@
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use crate::worker::MOST_WORKERS;
 use log::LevelFilter;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
-const USAGE: &str = "usage: softdpu-datapath --control-fd N [--log-level LEVEL] [--no-sandbox]
+const USAGE: &str = "usage: softdpu-datapath --control-fd N [--log-level LEVEL] [--worker-cores LIST] [--no-sandbox]
 
   --control-fd N     a listening SOCK_SEQPACKET unix socket, inherited: where the controller connects
   --log-level LEVEL  error, warn, info (the default), debug or trace
+  --worker-cores LIST
+                     a worker thread for each of these cores, such as 2,3,5; without it one, wherever the kernel puts it
   --no-sandbox       keep privileges and all system calls, for debugging only
 ";
 
@@ -24,16 +27,18 @@ pub enum Wish {
 pub struct Arguments {
     pub control: OwnedFd,
     pub log_level: LevelFilter,
+    pub worker_cores: Vec<usize>,
     pub sandbox: bool,
 }
 
 /// The error is a sentence.
 pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Wish, String> {
-    let (mut control, mut log_level, mut sandbox) = (None, LevelFilter::Info, true);
+    let (mut control, mut log_level, mut worker_cores, mut sandbox) = (None, LevelFilter::Info, Vec::new(), true);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--control-fd" => control = Some(descriptor(&value(&word, &mut words)?)?),
             "--log-level" => log_level = level(&value(&word, &mut words)?)?,
+            "--worker-cores" => worker_cores = cores(&value(&word, &mut words)?)?,
             "--no-sandbox" => sandbox = false,
             "--echo-messages" => return Ok(Wish::EchoMessages),
             "--help" | "-h" => return Ok(Wish::Print(USAGE.into())),
@@ -42,7 +47,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Wish, String> {
         }
     }
     let control = control.ok_or_else(|| format!("--control-fd is missing\n{USAGE}"))?;
-    Ok(Wish::Serve(Arguments { control, log_level, sandbox }))
+    Ok(Wish::Serve(Arguments { control, log_level, worker_cores, sandbox }))
 }
 
 fn value(option: &str, words: &mut impl Iterator<Item = String>) -> Result<String, String> {
@@ -51,6 +56,14 @@ fn value(option: &str, words: &mut impl Iterator<Item = String>) -> Result<Strin
 
 fn level(word: &str) -> Result<LevelFilter, String> {
     word.parse().map_err(|_| format!("{word} is not a log level\n{USAGE}"))
+}
+
+fn cores(list: &str) -> Result<Vec<usize>, String> {
+    let mistake = || format!("{list} is not a list of up to {MOST_WORKERS} different cores\n{USAGE}");
+    let cores: Vec<usize> =
+        list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_: std::num::ParseIntError| mistake())?;
+    let once = cores.iter().enumerate().all(|(place, core)| !cores[..place].contains(core));
+    if once && cores.len() <= MOST_WORKERS { Ok(cores) } else { Err(mistake()) }
 }
 
 fn descriptor(word: &str) -> Result<OwnedFd, String> {
@@ -78,6 +91,9 @@ mod tests {
             (&["--control-fd", "1"], "1 is not an open file descriptor"),
             (&["--control-fd"], "--control-fd wants a value"),
             (&["--log-level", "loud"], "loud is not a log level"),
+            (&["--worker-cores", "1-2"], "1-2 is not a list of up to 64 different cores"),
+            (&["--worker-cores", "1,1"], "1,1 is not a list of up to 64 different cores"),
+            (&["--worker-cores", ""], " is not a list of up to 64 different cores"),
             (&["--speed"], "--speed is not an option"),
             (&[], "--control-fd is missing"),
         ] {

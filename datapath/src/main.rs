@@ -32,12 +32,12 @@ fn serve(arguments: Arguments) -> io::Result<()> {
     if let Err(error) = raise_descriptor_limit() {
         log::warn!("the limit on open descriptors stays as it is: {error}");
     }
-    let counters = counters::Counters::new()?;
+    let counters = counters::Counters::for_workers(arguments.worker_cores.len())?;
     let control = control::Control::new(arguments.control)?;
     if arguments.sandbox {
         sandbox::drop_privileges()?;
     }
-    let (worker, notices) = worker::spawn()?;
+    let (worker, notices) = worker::spawn_on(&arguments.worker_cores)?;
     let pump = pump::Pump::new(worker, notices, control, counters)?;
     if arguments.sandbox {
         sandbox::enter()?;

@@ -1,6 +1,7 @@
 """virtnet.conf: what is accepted, and the sentence for each mistake, with its line."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,26 @@ def test_a_mistake_is_one_sentence(text: str, sentence: str) -> None:
 )
 def test_what_is_no_json_is_named_with_its_line(text: str, sentence: str) -> None:
     assert sentence in mistakes(text)[0]
+
+
+def test_cores_are_a_list_with_ranges() -> None:
+    usable = sorted(os.sched_getaffinity(0))
+    text = ",".join([f"{usable[-1]}", f"{usable[0]}-{usable[0]}", f" {usable[0]}"])
+    assert accepted(json.dumps({"worker_cores": text})).worker_cores == tuple(sorted({usable[0], usable[-1]}))
+    assert accepted('{"worker_cores": ""}').worker_cores == ()
+
+
+def test_a_core_that_is_not_there_is_named_with_those_that_are() -> None:
+    there = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+    assert mistakes('{"worker_cores": "9998-9999"}') == [
+        f"line 1: worker_cores names core 9998, which the controller may not use here: choose from {there}."
+    ]
+
+
+@pytest.mark.parametrize("value", ["1-", "2-1", "a", "1,,2", "-1", "0x1", "1-2-3", "99999", "²"])
+def test_what_is_no_list_of_cores_is_refused(value: str) -> None:
+    [mistake] = mistakes(json.dumps({"worker_cores": value}))
+    assert mistake.endswith('must be a list of cores in quotes, such as "2-3,5".')
 
 
 def test_a_flag_that_is_0_excludes_nothing() -> None:

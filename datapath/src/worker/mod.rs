@@ -37,6 +37,7 @@ use std::time::Instant;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crew::Crew;
+pub use crew::MOST_WORKERS;
 pub use engine::Engine;
 pub use notices::{Notices, notices};
 use orders::{FunctionId, Order};

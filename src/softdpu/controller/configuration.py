@@ -3,6 +3,7 @@
 Nothing in the file can crash the reader: each mistake is a sentence with its line, and the key keeps its default.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from softdpu.fabric.wanted import Wanted
 from softdpu.spelling import suggestion
 
 LARGEST_FILE = 1 << 20
+MOST_WORKERS = 64
 EXAMPLES = dict.fromkeys(SECTIONS, '{ "features": "0x230047082b" }') | {"uplinks": '{ "p0": "eth1" }'}
 
 
@@ -48,6 +50,7 @@ class Configuration(msgspec.Struct, frozen=True):
     static_pf: Series = Series()
     vf: Series = Series()
     flooding: bool = True
+    worker_cores: tuple[int, ...] = ()  # in order, each once
     uplinks: dict[int, Wanted] = {}  # by port number
 
     @property
@@ -130,7 +133,7 @@ class _Reader:
     def read(self, members: located_json.Members) -> Reading:
         for path, member in self._flat(members):
             self._take(path, member)
-        for check in (self._exclusions, self._lag, self._static_port, self._vfs):
+        for check in (self._exclusions, self._lag, self._static_port, self._vfs, self._cores):
             check()
         by_line = sorted(self.mistakes, key=lambda mistake: mistake.line)
         return Reading(_configuration(self.good), tuple(by_line), tuple(self.warnings))
@@ -224,6 +227,18 @@ class _Reader:
                 f"that with mlxconfig and power-cycle.",
             )
             del self.good["vf.vfs_per_pf"]
+
+    def _cores(self) -> None:
+        """Each core must be one that this process, and so the datapath, may use."""
+        cores, usable = self.good.get("worker_cores", ()), os.sched_getaffinity(0)
+        absent = [core for core in cores if core not in usable]
+        refusal = f"more than the {MOST_WORKERS} that there can be" if len(cores) > MOST_WORKERS else ""
+        if absent:
+            there = ", ".join(map(str, sorted(usable)))
+            refusal = f"core {absent[0]}, which the controller may not use here: choose from {there}"
+        if refusal:
+            self._wrong("worker_cores", self.lines["worker_cores"], f"worker_cores names {refusal}.")
+            del self.good["worker_cores"]
 
     def _wrong(self, key: str, line: int, sentence: str) -> None:
         self.mistakes.append(Mistake(line, key, sentence))

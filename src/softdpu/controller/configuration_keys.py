@@ -102,6 +102,23 @@ def _read_uplink(value: Any) -> Wanted:
     return msgspec.convert({"interface": name, "mode": mode or "auto"}, Wanted)  # its error is a ValueError
 
 
+def _read_cores(value: Any) -> tuple[int, ...]:
+    """The cores of a list such as ``2-3,5``, in order, each once; none for an empty text."""
+    text = _of(str, value)
+    return tuple(sorted({core for part in text.split(",") if text for core in _read_cores_between(part)}))
+
+
+def _read_cores_between(part: str) -> range:
+    first, _, last = part.strip().partition("-")
+    numbers = [first, last] if "-" in part else [first, first]
+    if not all(number.isascii() and number.isdigit() and len(number) <= 4 for number in numbers):
+        raise ValueError
+    low, high = map(int, numbers)
+    if high < low:
+        raise ValueError
+    return range(low, high + 1)
+
+
 # linux/netdevice.h dev_valid_name: no '/', ':' or white space
 INTERFACE_NAME = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")
 NAME = Kind('the name of an RDMA device in quotes, such as "mlx5_0"', _read_name)
@@ -112,6 +129,7 @@ PROVIDER = Kind('"kernel"', _read_provider)
 EXPORT = Kind(" or ".join(f'"{wish}"' for wish in get_args(Wish)), _read_export)
 FEATURES = Kind('a number, or hexadecimal text such as "0x230047082b"', _read_features)
 UPLINK = Kind('the name of a network interface in quotes, such as "eth1" or "af_xdp:eth1"', _read_uplink)
+CORES = Kind('a list of cores in quotes, such as "2-3,5"', _read_cores)
 MAC = Kind('six hexadecimal bytes in quotes, such as "0C:C4:7A:FF:22:93"', _read_mac)
 
 NO_POOL = "a representor is made at once, so there is no pool"
@@ -124,6 +142,11 @@ OUTSIDE = (
     "(see how-to/uplinks.md). A key of softdpu alone."
 )
 VF_MAC_MEANING = "MAC of VF 0 of PF 0; VF n of PF p has this plus p × vfs_per_pf + n. Needs vfs_per_pf."
+CORES_MEANING = (
+    "Cores given to the datapath: one worker thread each, at most 64. Without it one thread moves all frames, on "
+    "whatever core the kernel gives it. Read when a datapath is started: one that serves guests keeps its threads. "
+    "A key of softdpu alone."
+)
 MAC_MEANING = "MAC of the first {0}; {0} n has this plus n."
 
 TABLE = (
@@ -159,6 +182,7 @@ TABLE = (
         "How far the MACs of one PF's VFs are from the next PF's; at most VIRTIO_NET_EMULATION_NUM_VF.",
     ),
     Key("flooding", FLAG, "1", FLOODING),
+    Key("worker_cores", CORES, "none", CORES_MEANING),
     Key("uplinks.p0", UPLINK, "none", OUTSIDE.format(0)),
     Key("uplinks.p1", UPLINK, "none", OUTSIDE.format(1)),
 )

@@ -111,7 +111,7 @@ class Assembly:
         return await self._try_to_join()
 
     async def _try_to_join(self) -> None:
-        socket, fresh = await process.join(self.root.datapath, self.root.datapath_log)
+        socket, fresh = await process.join(self.root.datapath, self.root.datapath_log, self._workers())
         link = DatapathLink(socket, self._answer, self._datapath_gone, self.life.negotiated)
         try:
             attached = await link.attach()
@@ -129,6 +129,11 @@ class Assembly:
             await link.ask(Destroy(link.ticket(), function))
         await self.life.look_up_representors()
         log.info("datapath %d %s, %d functions", link.pid, "started" if fresh else "joined", len(attached))
+
+    def _workers(self) -> list[str]:
+        """What a new datapath is told of its worker threads."""
+        cores = self.configuration.worker_cores
+        return ["--worker-cores", ",".join(map(str, cores))] if cores else []
 
     def _answer(self, request: Request) -> Answer:
         answer = self.life.answer(request)

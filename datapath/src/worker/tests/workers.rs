@@ -122,7 +122,7 @@ fn converse(crowd: &mut Crowd, ports: &mut [Port], frames: u32, mut meanwhile: i
     let (mut numbers, mut seen, mut came) = (vec![0u32; count], vec![[None::<u32>; 8]; count], 0);
     ports.iter_mut().for_each(|port| port.post(RING as u16 - 1));
     let mut round = 0;
-    while numbers.iter().any(|number| *number < frames) || !ports.iter_mut().all(|port| drained(port)) {
+    while numbers.iter().any(|number| *number < frames) || !ports.iter_mut().all(drained) {
         round += 1;
         for at in 0..count {
             let to = ((at + 1) % count) as FunctionId;

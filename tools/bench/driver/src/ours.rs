@@ -67,7 +67,7 @@ impl<R: Ring> Rig<R> {
             add(&mut engine, id as u32, guest, arguments, &counters)?;
         }
         // As long as a measurement lasts: these two ring no doorbell.
-        engine.patience = Duration::from_secs(3600);
+        engine.be_patient(Duration::from_secs(3600));
         pair.greet(|| engine.turn(Duration::ZERO))?;
         Ok(Rig { pair, engine, counters, crowd, _notices: notices })
     }
