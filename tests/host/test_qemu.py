@@ -36,6 +36,13 @@ async def until_numbered(host: QemuHost, device_id: str) -> None:
             await asyncio.sleep(0.05)
 
 
+async def until_opened(host: QemuHost) -> None:
+    """Waits until the firmware has opened a window, which it does after it has numbered the buses."""
+    async with asyncio.timeout(20):
+        while (await host.topology()).foreseen:
+            await asyncio.sleep(0.05)
+
+
 async def test_version_is_known(qmp: Path) -> None:
     async with machine(qmp), attached(qmp) as host:
         assert host.version is not None
@@ -91,7 +98,7 @@ async def test_empty_port_without_a_window_is_waited_for_and_then_refused(qmp: P
     """The firmware opened the other port's window, for its device; no kernel comes here that would open this one's."""
     ports = [*root_ports(2), "-device", "virtio-net-pci-transitional,bus=rp0,id=first"]
     async with machine(qmp, [*Q35, *ports]), attached(qmp) as host:
-        await until_numbered(host, "first")
+        await until_opened(host)
         host.boot_patience = 2
         with pytest.raises(NoIoWindow, match=r"rp0: its slot is taken; rp1: it has no I/O window"):
             await add(host, "a")
