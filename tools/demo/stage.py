@@ -132,6 +132,7 @@ class Stage:
         self.controller.wait()
 
     def _stop(self) -> None:
+        self.shell("softdpu host off", quiet=True)
         if self.controller is not None and self.controller.poll() is None:
             self.shell("softdpu stop", quiet=True)
             try:
