@@ -131,3 +131,11 @@ def test_a_saved_state_is_not_trusted(field: str, value: object) -> None:
     setattr(state.admin, field, value)
     with pytest.raises(BadState, match=f"admin.{field}"):
         Function.restore(state)
+
+
+def test_a_driver_that_goes_on_for_ever_does_not_fill_the_log() -> None:
+    """Each of the first commands has a line; the rest are counted and traced."""
+    function = owner()
+    Modern(function).bring_up(queues=6)
+    levels = [function.command(5, LIST_QUERY, 16)[1].log[0].level for _ in range(300)]
+    assert (levels[:256].count("info"), levels[256:].count("debug")) == (256, 44)

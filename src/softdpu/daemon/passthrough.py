@@ -103,11 +103,14 @@ class _Relay:
 
     def run(self) -> None:
         """Raises Disconnected, TimeoutError; ValueError for a message that cannot be."""
+        poll = select.poll()  # select(2) knows no descriptor above 1023, and a host with many VFs has more
+        for link in (self.vf, self.vm):
+            poll.register(link.socket, select.POLLIN)
         while True:
-            ready, _, _ = select.select([self.vm.socket, self.vf.socket], [], [])
-            if self.vf.socket in ready:
+            ready = {fd for fd, _ in poll.poll()}
+            if self.vf.socket.fileno() in ready:
                 self._from_vf(*_message(self.vf))
-            if self.vm.socket in ready:
+            if self.vm.socket.fileno() in ready:
                 self._from_vm(*_message(self.vm))
 
     def _from_vf(self, header: dict[str, int], payload: bytes, fds: Sequence[int]) -> None:
@@ -216,7 +219,11 @@ def _message(link: Link) -> tuple[dict[str, int], bytes, tuple[int, ...]]:
     if not wire.HEADER.size <= header["size"] <= LONGEST:
         _close(fds)
         raise ValueError(f"a message of {header['size']} bytes")
-    payload, more = link.receive_bytes(header["size"] - wire.HEADER.size)
+    try:
+        payload, more = link.receive_bytes(header["size"] - wire.HEADER.size)
+    except BaseException:
+        _close(fds)
+        raise
     return header, payload, (*fds, *more)
 
 

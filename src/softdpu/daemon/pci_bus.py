@@ -42,7 +42,15 @@ class PciBus:
         if time.monotonic() - at > FRESH:
             functions = [self._as_driven(function) for function in self._ask()]
             self._heard = (time.monotonic(), functions)
+            self._forget({function.address for function in functions})
         return functions
+
+    def _forget(self, present: set[str]) -> None:
+        """Functions that have gone take what their drivers held with them: there is nobody to reset any more."""
+        for address in self._driven.keys() - present:
+            self._driven.pop(address).holds.close()
+        for address in self._passed.keys() - present:
+            self._passed.pop(address).close()
 
     def _ask(self) -> Sequence[PciFunction]:
         try:

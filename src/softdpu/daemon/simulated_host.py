@@ -5,6 +5,7 @@ Started by ``softdpu host shell``, inside ``unshare --mount``. It lives until it
 
 import logging
 import os
+import resource
 import shlex
 import signal
 import subprocess
@@ -84,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM."""
     options = arguments(argv)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the drivers of hundreds of VFs have some each
     root = Root.chosen(options.root)
     profile = Profile(kernel=options.kernel, cpu=options.cpu, iommu=not options.no_iommu)
     root.host_tree.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,9 @@ class Eventfds:
 
     def wait(self, number: int = 0, timeout: float = 5.0) -> int:
         """Wait until one is written; how often it was since the last look. Raises TimeoutError."""
-        if not select.select([self.fds[number]], [], [], timeout)[0]:
+        poll = select.poll()  # select(2) knows no descriptor above 1023
+        poll.register(self.fds[number], select.POLLIN)
+        if not poll.poll(timeout * 1000):
             raise TimeoutError(f"eventfd {number} was not written within {timeout} s")
         return os.eventfd_read(self.fds[number])
 

@@ -1,6 +1,7 @@
 """A blocking unix socket that carries bytes and descriptors: what both protocols of the test kit stand on."""
 
 import array
+import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -53,10 +54,15 @@ class Link:
         """Exactly ``count`` bytes, and the descriptors that came with them. Raises Disconnected, TimeoutError."""
         fds: list[int] = []
         data = b""
-        while len(data) < count:
-            more, new = _receive_fds(self.socket, count - len(data))
-            data += more
-            fds += new
+        try:
+            while len(data) < count:
+                more, new = _receive_fds(self.socket, count - len(data))
+                data += more
+                fds += new
+        except BaseException:  # nobody gets those of a message that was cut off
+            for fd in fds:
+                os.close(fd)
+            raise
         return data, tuple(fds)
 
     def disconnected(self) -> bool:

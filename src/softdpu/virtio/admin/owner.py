@@ -117,10 +117,14 @@ class Owner:
         result = self._judge(opcode, group_type, number, specific, max(0, room - admin.REPLY.size))
         trace = Trace(opcode, group_type, number, specific, result)
         self._count(trace)
-        said = note(f"administration: {trace}", "info")
+        said = note(f"administration: {trace}", "info" if self._still_told() else "debug")
         if isinstance(result, Refused):
             return admin.REPLY.pack(result.status, result.qualifier)[:room], said
         return (admin.REPLY.pack(Status.OK, Qualifier.OK) + result)[:room], said
+
+    def _still_told(self) -> bool:
+        """The first commands go into the log; a driver that goes on for ever, past resets too, does not fill it."""
+        return sum(count.done + count.refused for count in self.state.counts.values()) <= TRACED
 
     def _judge(self, opcode: int, group_type: int, number: int, data: bytes, room: int) -> bytes | Refused:
         """Group, then opcode, then member, as §2.12.1 orders it; then the command."""
