@@ -78,6 +78,16 @@ def test_the_next_mirror_is_tried(tmp_path: Path) -> None:
     assert "qemu-system-x86" in apt.names()
 
 
+def test_what_was_fetched_before_is_part_of_what_a_package_needs(tmp_path: Path) -> None:
+    apt = PrivateApt(tmp_path, machine_mirrors())
+    apt.update()
+    first = apt.fetch("ethtool", ["ethtool"], dependencies=True)
+    assert any(path.name.startswith("libc6_") for path in first)
+    for dependencies in (True, False):
+        again = apt.fetch("ethtool", ["ethtool"], dependencies=dependencies)
+        assert again == (first if dependencies else [path for path in first if path.name.startswith("ethtool_")])
+
+
 def test_a_machine_without_the_keyring_is_told_what_to_install(tmp_path: Path) -> None:
     apt = PrivateApt(tmp_path, machine_mirrors()[:1], keyring=tmp_path / "none.gpg")
     with pytest.raises(LabError, match="apt-get install debian-archive-keyring"):

@@ -73,7 +73,7 @@ class PrivateApt:
         self, root: Path, mirrors: Sequence[str], keyring: Path = KEYRING, suites: Sequence[str] = SUITES
     ) -> None:
         self.root, self.mirrors, self.keyring, self.suites = root, list(mirrors), keyring, tuple(suites)
-        self.archives = root / "cache" / "archives"
+        self.archives, self.nowhere = root / "cache" / "archives", root / "nowhere"
         self.configuration = root / "apt.conf"
         self._names: list[str] | None = None
 
@@ -100,8 +100,14 @@ class PrivateApt:
         return self._names
 
     def resolve(self, packages: Sequence[str], *, dependencies: bool) -> list[Archive]:
-        """The archives of `packages` as apt would fetch them, with all they depend on if `dependencies`."""
-        listing = self._checked("apt-get", "--print-uris", *self._verb(dependencies), *packages)
+        """The archives of `packages` as apt would fetch them, with all they depend on if `dependencies`.
+
+        apt leaves out what it finds fetched already, so it is asked where nothing is.
+        """
+        nowhere = ("-o", f"Dir::Cache::archives={self.nowhere}")
+        listing = self._checked(
+            "apt-get", *nowhere, "--print-uris", *self._verb(dependencies), *packages, folder=self.nowhere
+        )
         matches = filter(None, map(_URI.match, listing.splitlines()))
         return [Archive(found["file"], int(found["size"])) for found in matches]
 
@@ -154,7 +160,7 @@ class PrivateApt:
             raise LabError(
                 f"{self.keyring} is not there, so packages cannot be verified: apt-get install debian-archive-keyring."
             )
-        for folder in (self.root / "state/lists/partial", self.archives / "partial"):
+        for folder in (self.root / "state/lists/partial", self.archives / "partial", self.nowhere / "partial"):
             folder.mkdir(parents=True, exist_ok=True)
         (self.root / "status").touch()
         (self.root / "preferences").write_text(PREFERENCES if self.suites == SUITES else "")
@@ -172,13 +178,12 @@ class PrivateApt:
     def _command(self, tool: str, *arguments: str) -> list[str]:
         return [tool, "--config-file", str(self.configuration), *arguments]
 
-    def _run(self, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, tool: str, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = self._command(tool, *arguments)
-        folder = self.archives if self.archives.is_dir() else None
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=_environment(), check=False)
 
-    def _checked(self, tool: str, *arguments: str) -> str:
-        done = self._run(tool, *arguments)
+    def _checked(self, tool: str, *arguments: str, folder: Path | None = None) -> str:
+        done = self._run(tool, *arguments, folder=folder)
         if done.returncode:
             raise LabError(f"{tool} {' '.join(arguments)} failed: {_complaint(done.stderr)}")
         return done.stdout
