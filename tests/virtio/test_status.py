@@ -2,8 +2,10 @@
 
 import pytest
 
+from softdpu.net.mistakes import DriverBound
+from softdpu.spec import features as f
 from softdpu.spec.virtio_pci import NEEDS_RESET
-from softdpu.virtio.effects import RaiseConfig, Reset
+from softdpu.virtio.effects import RaiseConfig, Reset, StartQueue, StopQueue
 from softdpu.virtio.status import LADDER, legal
 from tests.virtio.drivers import Legacy, Modern, make, of_type
 
@@ -14,10 +16,16 @@ def test_modern_driver_climbs(here: int, there: int) -> None:
     assert legal("modern", here, there)
 
 
-@pytest.mark.parametrize(("here", "there"), [(3, 1), (11, 3), (15, 11), (15, 7), (3, 7), (1, 9), (0, 2), (0, 4)])
-def test_modern_driver_neither_clears_nor_skips(here: int, there: int) -> None:
-    """§2.1.1: the driver must not clear a bit."""
+@pytest.mark.parametrize(("here", "there"), [(3, 1), (11, 3), (15, 11), (15, 7), (3, 7), (0, 4), (0, 7)])
+def test_modern_driver_neither_clears_a_bit_nor_runs_without_features(here: int, there: int) -> None:
+    """§2.1.1: the driver must not clear a bit; §3.1.1: FEATURES_OK comes before DRIVER_OK."""
     assert not legal("modern", here, there)
+
+
+@pytest.mark.parametrize(("here", "there"), [(0, 2), (0, 8), (8, 12), (1, 9), (9, 13), (2, 10), (8, 15)])
+def test_modern_driver_that_leaves_out_the_first_steps_is_served(here: int, there: int) -> None:
+    """iPXE sets ACKNOWLEDGE and DRIVER as it finds a device; opened a second time, it begins with FEATURES_OK."""
+    assert legal("modern", here, there)
 
 
 @pytest.mark.parametrize("mode", ["modern", "legacy"])
@@ -29,15 +37,40 @@ def test_failed_may_be_set_at_any_point_and_stays(mode: str) -> None:
         assert not legal(mode, status | 128, status)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("here", "there"), [(0, 1), (0, 2), (0, 6), (3, 6), (1, 3), (3, 7), (0, 7), (7, 7)])
+@pytest.mark.parametrize(("here", "there"), [(0, 1), (0, 2), (0, 6), (3, 6), (1, 3), (3, 7), (0, 7), (7, 7), (7, 3)])
 def test_legacy_driver_sets_bits_in_any_order(here: int, there: int) -> None:
     """§3.1.2; iPXE writes 3 and then 6, without ACKNOWLEDGE."""
     assert legal("legacy", here, there)
 
 
-@pytest.mark.parametrize(("here", "there"), [(7, 3), (3, 1), (6, 4)])
+@pytest.mark.parametrize(("here", "there"), [(7, 1), (3, 1), (6, 4)])
 def test_legacy_driver_does_not_take_back_driver_bits(here: int, there: int) -> None:
     assert not legal("legacy", here, there)
+
+
+def test_ipxe_opens_the_device_again() -> None:
+    """After its reset, which dropped ACKNOWLEDGE and DRIVER: the queues run, and the operator's hands are tied."""
+    function = make()
+    modern = Modern(function)
+    modern.accept(f.mask_of(f.VERSION_1, f.NET_MAC, f.NET_MTU))
+    modern.write("device_status", 8)
+    modern.set_up(0)
+    assert of_type(modern.write("device_status", 12), StartQueue)[0].queue == 0
+    assert modern.read("device_status") == 12
+    with pytest.raises(DriverBound):
+        function.set_mtu(1400)
+
+
+def test_legacy_driver_takes_driver_ok_back_and_gives_it_again() -> None:
+    """NetKVM does the first before it resets: its buffers are its own then, and what was used stays used."""
+    function = make()
+    legacy = Legacy(function)
+    legacy.bring_up()
+    assert of_type(legacy.write("device_status", 3), StopQueue) == [StopQueue(0), StopQueue(1), StopQueue(2)]
+    assert legacy.read("device_status") == 3
+    assert not of_type(legacy.write("driver_features", 0), StartQueue)
+    starts = of_type(legacy.write("device_status", 7), StartQueue)
+    assert [(start.queue, start.resume) for start in starts] == [(0, True), (1, True), (2, True)]
 
 
 def test_illegal_step_needs_reset_and_leaves_the_status() -> None:

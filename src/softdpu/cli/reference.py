@@ -151,8 +151,8 @@ def _required(feature: features.Feature) -> str:
 
 
 def modern_diagram() -> str:
-    """The legal steps of a modern driver, as a Mermaid diagram: from each status, every one that adds bits."""
-    steps = sorted((here, there) for here, there in status.MODERN_STEPS if here != there)
+    """The steps of a modern driver in the specification's order, as a Mermaid diagram."""
+    steps = sorted((here, there) for here in status.LADDER for there in status.LADDER if here < there)
     names = [f"    s{value:x}: {value:#x} {_named(value)}" for value in status.LADDER]
     arrows = [f"    s{here:x} --> s{there:x}" for here, there in steps]
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> s0", *names, *arrows, "```", ""])
@@ -174,8 +174,11 @@ def _status() -> str:
         "DEVICE_NEEDS_RESET is the device's own. A write that is no legal step is a mistake of the driver: it is not "
         "taken, it is in the log and among the device's faults, and a modern driver finds DEVICE_NEEDS_RESET set.\n\n"
         f"## A modern driver\n\nVirtio 1.3 §3.1.1; several bits may be set at once.\n\n{modern_diagram()}\n"
-        "## A legacy driver\n\nVirtio 1.3 §3.1.2: there is no FEATURES_OK, and drivers set the bits in any order.\n\n"
-        + _table(("status", "is", "may be written"), rows)
+        "A driver that leaves out ACKNOWLEDGE or DRIVER is served too, since iPXE is one. DRIVER_OK without "
+        "FEATURES_OK is no legal step.\n\n"
+        "## A legacy driver\n\nVirtio 1.3 §3.1.2: there is no FEATURES_OK, and drivers set the bits in any order. A "
+        "driver that takes DRIVER_OK back (NetKVM, before its reset) gets its buffers back: no queue is served until "
+        "it is set again.\n\n" + _table(("status", "is", "may be written"), rows)
     )
 
 

@@ -247,7 +247,7 @@ class Function:
         return effects(SetConfigVector(self.state.virtio.config_vector))
 
     def _unbound(self, what: str) -> None:
-        if self.status & v.DRIVER:
+        if self._virtio.bound:
             raise DriverBound(f"{what} cannot be changed while a driver is bound: unbind the driver in the guest first")
 
     def _configure(self, **changes: object) -> None:

@@ -77,6 +77,8 @@ def _virtio(virtio: VirtioState, config: FunctionConfig) -> Iterator[Fault]:
         yield "virtio.mode", f"is {virtio.mode}, which a {config.layout} function has no interface for"
     if not reachable(virtio.mode, virtio.status):
         yield "virtio.status", f"{virtio.status:#x} cannot be while the mode is {virtio.mode}"
+    if virtio.withdrawn and (virtio.mode != "legacy" or virtio.status & v.DRIVER_OK):
+        yield "virtio.withdrawn", f"cannot be while the status is {virtio.status:#x} and the mode {virtio.mode}"
     yield from _range("virtio.driver_features", virtio.driver_features, 1 << 64)
     for word in virtio.features_beyond:
         yield from _range(

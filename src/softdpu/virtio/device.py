@@ -115,18 +115,32 @@ class VirtioDevice:
             result = note(f"FEATURES_OK refused: {why}")
             new &= value
         was_live = self.live
+        if state.status & ~value & v.DRIVER_OK:
+            result += self._withdraw()
         state.status = value | state.status & v.NEEDS_RESET
         if new & v.FEATURES_OK:
             result += self.kind.settled()
+        again, state.withdrawn = state.withdrawn, state.withdrawn and not new & v.DRIVER_OK
         if self.live and not was_live:
-            result += self.start_all()
+            result += self.start_all(resume=again)
         return result
+
+    def _withdraw(self) -> Effects:
+        """A legacy driver takes DRIVER_OK back, and its buffers with it: no ring is touched until it sets it again."""
+        stops = effects(*(StopQueue(index) for index in range(len(self.state.queues)) if self.running(index)))
+        self.state.withdrawn = True
+        return stops
 
     @property
     def live(self) -> bool:
         """Whether enabled queues are served: after DRIVER_OK (§3.1.1); for a legacy driver before it too (§3.1.2)."""
         state = self.state
-        return state.mode is not None and bool(state.status & status.LIVE[state.mode])
+        return state.mode is not None and not state.withdrawn and bool(state.status & status.LIVE[state.mode])
+
+    @property
+    def bound(self) -> bool:
+        """Whether a driver has taken the device: what it must not see change does not."""
+        return bool(self.state.status & status.BOUND)
 
     def fail(self, cause: str) -> Effects:
         """The driver broke a rule. A modern one is told by NEEDS_RESET (§2.1.2); a legacy one cannot be."""
@@ -184,11 +198,12 @@ class VirtioDevice:
         queue = self.state.queues[index]
         return queue.enabled and not queue.broken
 
-    def start_all(self) -> Effects:
-        """Begins to serve every queue that is set up."""
+    def start_all(self, resume: bool = False) -> Effects:
+        """Begins to serve every queue that is set up; with ``resume`` where its ring says that it stands."""
+        resume |= self.state.moved
         ready = [index for index in range(len(self.state.queues)) if self.running(index)]
         starts = (self.kind.start(index, self.state.queues[index]) for index in ready)
-        return effects(*(structs.replace(start, resume=True) if self.state.moved else start for start in starts))
+        return effects(*(structs.replace(start, resume=True) if resume else start for start in starts))
 
     # ---- the owner's hold (virtio 1.4, device parts)
 

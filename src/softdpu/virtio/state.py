@@ -29,6 +29,7 @@ class VirtioState(msgspec.Struct, omit_defaults=True):
     mode: Mode | None = None  # which interface the driver uses; None: no driver has shown itself since the last reset
     driver_features: int = 0  # by a modern driver as written: judged at FEATURES_OK; by a legacy one what holds
     features_beyond: tuple[int, int] = (0, 0)  # words 2 and 3 of what a modern driver wrote: nothing there is offered
+    withdrawn: bool = False  # a legacy driver took DRIVER_OK back: no queue is served until it is set again
     device_feature_select: int = 0
     driver_feature_select: int = 0
     queue_select: int = 0
