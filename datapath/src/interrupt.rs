@@ -116,6 +116,25 @@ impl Lines {
         state.vectors.iter_mut().for_each(|line| line.pending = false);
     }
 
+    /// What was not delivered where the function was before: it is now, or as soon as it can be.
+    pub fn set_pending(&self, isr: u8, vectors: &[u16]) {
+        self.with(|state| {
+            state.isr |= isr;
+            for vector in vectors {
+                if let Some(line) = state.vectors.get_mut(usize::from(*vector)) {
+                    line.pending = true;
+                }
+            }
+            state.raise_intx() + state.fire_pending()
+        });
+    }
+
+    /// The vectors that are pending.
+    pub fn pending(&self) -> Vec<u16> {
+        let state = self.lock();
+        (0u16..).zip(&state.vectors).filter(|(_, line)| line.pending).map(|(vector, _)| vector).collect()
+    }
+
     // ---- registers
 
     pub fn isr(&self) -> u8 {

@@ -81,6 +81,7 @@ impl Ring {
             position: if packed { 1 << 15 } else { 0 },
             record: None,
             resume: false,
+            answer: None,
         };
         let size = agreed.size;
         let free = (0..size).collect();

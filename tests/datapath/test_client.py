@@ -24,7 +24,9 @@ from softdpu.datapath.messages import (
     Event,
     FromController,
     Hello,
+    Positioned,
 )
+from softdpu.virtio.standing import QueueStanding, Standing
 
 READ = Access(function=0, request=7, write=False, region=7, offset=0, size=4, data=b"", isr=0)
 
@@ -131,6 +133,34 @@ async def test_asking_waits_for_its_own_ticket(link: DatapathLink, far: Far) -> 
     with pytest.raises(DatapathError, match="there is no function 0") as refused:
         await second
     assert refused.value.errno == errno.ENOENT
+
+
+async def test_where_a_function_stands_is_seen_before_what_comes_after(ends: tuple[socket.socket, Far]) -> None:
+    order: list[object] = []
+
+    def note(request: Request) -> Answer:
+        order.append(request)
+        return answer(request)
+
+    link = DatapathLink(ends[0], note, lambda: None)
+    link.serve()
+    asked = asyncio.create_task(link.standing(0, order.append))
+    await asyncio.sleep(0)
+    question = await asyncio.to_thread(ends[1].heard)
+    standing = Standing((QueueStanding(1, 7),), isr=1)
+    ends[1].send(Positioned(question.ticket, standing), READ)
+    await asked
+    assert order == [standing, READ]
+
+
+async def test_a_mistake_of_whoever_asks_is_theirs(link: DatapathLink, far: Far) -> None:
+    link.serve()
+    asked = asyncio.create_task(link.standing(0, lambda _: 1 // 0))
+    await asyncio.sleep(0)
+    far.send(Positioned((await asyncio.to_thread(far.heard)).ticket, Standing()), READ)
+    with pytest.raises(ZeroDivisionError):
+        await asked
+    assert (await asyncio.to_thread(far.heard)).request == 7
 
 
 async def test_whoever_waits_is_told_that_the_datapath_has_gone(

@@ -1,4 +1,4 @@
-// Generated from src/softdpu/{pci/description,net/backend,virtio/effects,datapath/messages}.py by `python -m softdpu.datapath.generate`.
+// Generated from src/softdpu/{pci/description,net/backend,virtio/effects,virtio/standing,datapath/messages}.py by `python -m softdpu.datapath.generate`.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -107,6 +107,8 @@ pub struct StartQueue {
     pub in_order: bool,
     #[serde(default)]
     pub resume: bool,
+    #[serde(default)]
+    pub answer: Option<ByteBuf>,
 }
 
 /// Cease to serve a virtqueue; done when no worker touches it any more (virtio 1.3 §2.6.1).
@@ -142,6 +144,13 @@ pub struct SetInterrupts {
 /// Interrupt the driver for a configuration change (ISR bit 1, or the configuration vector).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RaiseConfig {}
+
+/// Interrupts that a function has still to deliver, besides those that it knows of: ISR bits, MSI-X vectors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetPending {
+    pub isr: u64,
+    pub vectors: Vec<u64>,
+}
 
 /// The driver read these ISR bits by way of the controller: clear them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,6 +243,26 @@ pub struct SetDeviceConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freeze {
     pub on: bool,
+}
+
+/// A virtqueue that is served, with nothing taken from it that has not been used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStanding {
+    pub queue: u64,
+    pub position: u64,
+    #[serde(default)]
+    pub answer: Option<ByteBuf>,
+}
+
+/// All of a function's queues that are served, and its interrupts that wait to be delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    #[serde(default)]
+    pub queues: Vec<QueueStanding>,
+    #[serde(default)]
+    pub isr: u64,
+    #[serde(default)]
+    pub pending: Vec<u64>,
 }
 
 /// First message to a controller. Descriptor: the counters' memory (`softdpu.datapath.counters`).
@@ -329,6 +358,13 @@ pub struct Done {
     pub reason: String,
 }
 
+/// Answer to `Positions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Positioned {
+    pub ticket: u64,
+    pub standing: Standing,
+}
+
 /// Serve a new function. Descriptors: its listening socket, then its representor (a tap) if `representor`.
 ///
 /// A vhost-user function in client mode has no listening socket: see `Connect`. The last descriptor, if `records`,
@@ -352,6 +388,16 @@ pub struct Update {
     pub function: u64,
     pub state: ByteBuf,
     pub effects: Vec<AnyEffect>,
+}
+
+/// Where does a function stand that is frozen? Answered by `Positioned`, or by `Done` when it cannot be said.
+///
+/// The answer waits until no command of the function's is open with the controller, and every event that came before
+/// has been sent. EBUSY: it is not frozen. EOPNOTSUPP: its VMM keeps that (vhost-user).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Positions {
+    pub ticket: u64,
+    pub function: u64,
 }
 
 /// A front end that listens was reached: serve it. Descriptor: the connected socket. EBUSY: another is served.
@@ -456,6 +502,7 @@ pub enum AnyEffect {
     SetUplink(SetUplink),
     SetDeviceConfig(SetDeviceConfig),
     Freeze(Freeze),
+    SetPending(SetPending),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -477,6 +524,7 @@ pub enum FromDatapath {
     Done(Done),
     Negotiated(Negotiated),
     AttachedUplink(AttachedUplink),
+    Positioned(Positioned),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -492,4 +540,5 @@ pub enum FromController {
     ChangeUplink(ChangeUplink),
     LeaveUplink(LeaveUplink),
     ChangeSwitch(ChangeSwitch),
+    Positions(Positions),
 }

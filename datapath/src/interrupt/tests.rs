@@ -169,3 +169,22 @@ fn the_next_vmm_does_not_pay_for_the_eventfds_of_the_last() {
     assert!(lines.signal_queue(0));
     assert_eq!(fired(&mine), 1);
 }
+
+#[test]
+fn what_was_not_delivered_elsewhere_is_delivered_here_once() {
+    let (lines, (theirs, mine)) = (lines(3), pair());
+    lines.set_interrupts(true, false);
+    lines.assign(Irq::Msix, 1, vec![theirs]);
+    lines.set_pending(0, &[1, 2, 9]);
+    assert_eq!((fired(&mine), lines.pending()), (1, vec![2]), "the one without an eventfd waits");
+    lines.set_pending(0, &[]);
+    assert_eq!(fired(&mine), 0);
+}
+
+#[test]
+fn isr_bits_that_came_along_raise_intx() {
+    let (lines, (theirs, mine)) = (lines(0), pair());
+    lines.assign(Irq::Intx, 0, vec![theirs]);
+    lines.set_pending(ISR_CONFIG, &[]);
+    assert_eq!((fired(&mine), lines.take_isr()), (1, ISR_CONFIG));
+}

@@ -28,6 +28,7 @@ impl Function {
             AnyEffect::SetConfigVector(set) => self.lines.set_config_vector(number(set.vector)?),
             AnyEffect::SetInterrupts(set) => self.lines.set_interrupts(set.msix, set.intx_disabled),
             AnyEffect::RaiseConfig(_) => _ = self.lines.signal_config(),
+            AnyEffect::SetPending(set) => self.set_pending(&set)?,
             AnyEffect::AcknowledgeIsr(ack) => self.lines.acknowledge(number(ack.bits)?),
             AnyEffect::Freeze(freeze) => {
                 world.settle(|done| Order::Freeze { function: self.id, on: freeze.on, done });
@@ -53,6 +54,12 @@ impl Function {
                 log::debug!("function {}: queue {} is not started: no VMM", self.id, setup.queue)
             }
         }
+        Ok(())
+    }
+
+    fn set_pending(&self, set: &messages::SetPending) -> Result<(), String> {
+        let vectors = set.vectors.iter().map(|vector| number(*vector)).collect::<Result<Vec<u16>, _>>()?;
+        self.lines.set_pending(number(set.isr)?, &vectors);
         Ok(())
     }
 
@@ -123,6 +130,7 @@ fn setup(start: &messages::StartQueue) -> Result<QueueSetup, String> {
         position: number(start.position)?,
         record: None,
         resume: start.resume,
+        answer: start.answer.as_ref().map(|answer| answer.to_vec()),
     })
 }
 

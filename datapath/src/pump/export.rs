@@ -38,6 +38,11 @@ pub trait Export {
     /// The operator changed the function.
     fn update(&mut self, update: Update, world: &mut World);
 
+    /// The controller asks where the function stands; the answer follows when it can be given.
+    fn positions(&mut self, _ticket: u64, _world: &mut World) -> Outcome {
+        Err((Errno::OPNOTSUPP, "where its rings stand is for its VMM to ask".into()))
+    }
+
     /// The controller hands over a connection that it made.
     fn connect(&mut self, _socket: OwnedFd, _world: &mut World) -> Outcome {
         Err((Errno::OPNOTSUPP, "its peer is to connect to it".into()))

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -11,17 +12,19 @@ use rustix::net::SocketFlags;
 use super::access::Job;
 use super::connection::{Connection, Incoming};
 use super::dma::Maps;
-use super::export::{Export, Made, listen};
+use super::export::{Export, Made, Outcome, listen};
 use super::outside::Outside;
 use super::poll::{Flags, READ, Token};
 use super::requests::{Purpose, Requests};
 use super::wire::Header;
 use super::world::World;
-use crate::control::messages::{Answer, Attached, Description, EventKind, Update};
+use crate::control::messages::{
+    Answer, Attached, Description, Done, EventKind, FromDatapath, Positioned, QueueStanding, Standing, Update,
+};
 use crate::counters::{self, FunctionCounters};
 use crate::interrupt::{Irq, Lines};
 use crate::memory::Table;
-use crate::worker::orders::{FunctionId, Notice, Order};
+use crate::worker::orders::{FunctionId, Notice, Order, Stand};
 
 /// How long a VMM waits for the controller: less than the 5 s after which QEMU counts the device as lost.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -57,6 +60,8 @@ pub struct Function {
     /// A VMM that came while another was served, until it has said who it is and was refused. The newest only.
     stranger: Option<(u32, Connection)>,
     strangers: u32,
+    /// The controller's question where it stands, until it can be answered.
+    asked: Option<u64>,
 }
 
 pub enum Peer {
@@ -96,6 +101,7 @@ impl Function {
             watched: Flags::empty(),
             stranger: None,
             strangers: 0,
+            asked: None,
         };
         world.worker.send(Order::AddFunction { function: id, representor, lines, counters });
         function.apply(effects, world);
@@ -145,11 +151,20 @@ impl Export for Function {
             Some(Purpose::Left) => self.make_way(world),
             Some(Purpose::Notice) | None => {}
         }
+        self.tell_positions(world);
     }
 
     fn update(&mut self, update: Update, world: &mut World) {
         self.apply(update.effects, world);
         self.state = update.state.into_vec();
+        self.tell_positions(world);
+    }
+
+    fn positions(&mut self, ticket: u64, world: &mut World) -> Outcome {
+        self.stands(world)?;
+        self.asked = Some(ticket);
+        self.tell_positions(world);
+        Ok(())
     }
 
     fn attached(&self) -> Attached {
@@ -157,6 +172,7 @@ impl Export for Function {
     }
 
     fn ask_again(&mut self, world: &mut World) {
+        self.asked = None; // it was the last controller that did
         for request in self.requests.again() {
             self.submit(request, world);
         }
@@ -306,6 +322,7 @@ impl Function {
         self.maps.clear();
         self.lines.drop_eventfds();
         self.requests.cancel(|purpose| purpose == Purpose::Vmm);
+        self.tell_positions(world);
         true
     }
 
@@ -417,6 +434,31 @@ impl Function {
         self.submit(request, world);
     }
 
+    /// Says where the function stands if that was asked and can be said: commands that the controller executes count as
+    /// executed, so their answers belong to it.
+    fn tell_positions(&mut self, world: &mut World) {
+        if self.requests.commands() {
+            return;
+        }
+        let Some(ticket) = self.asked.take() else { return };
+        let message = match self.stands(world) {
+            Ok(standing) => FromDatapath::Positioned(Positioned { ticket, standing }),
+            Err((errno, reason)) => FromDatapath::Done(Done { ticket, errno: errno.raw_os_error() as u64, reason }),
+        };
+        if world.control.send(&message, None).is_err() {
+            log::error!("function {}: where it stands is too long for the socket to the controller", self.id);
+        }
+    }
+
+    fn stands(&self, world: &World) -> Result<Standing, (Errno, String)> {
+        let (stands, told) = sync_channel(1);
+        world.worker.send(Order::Stands { function: self.id, stands });
+        let queues = told.recv().ok().flatten();
+        let queues = queues.ok_or_else(|| (Errno::BUSY, format!("function {} is not frozen", self.id)))?;
+        let (isr, pending) = (self.lines.isr().into(), self.lines.pending().into_iter().map(u64::from).collect());
+        Ok(Standing { queues: queues.into_iter().map(queue_standing).collect(), isr, pending })
+    }
+
     /// Sends a request for whose answer the VMM waits, but not for ever.
     pub fn submit_until(&mut self, request: u64, world: &mut World) {
         world.deadlines.push_back((Instant::now() + ANSWER_WITHIN, self.id, request));
@@ -441,4 +483,8 @@ impl Function {
         }
         self.watch(world);
     }
+}
+
+fn queue_standing(stand: Stand) -> QueueStanding {
+    QueueStanding { queue: stand.queue.into(), position: stand.position.into(), answer: stand.answer.map(Into::into) }
 }

@@ -93,6 +93,11 @@ impl Pump {
                 let outcome = known.map(|id| self.guarded(id, |function, world| function.update(update, world)));
                 self.done(ticket, outcome);
             }
+            FromController::Positions(positions) => {
+                if let Err(refused) = self.positions(positions.ticket, positions.function) {
+                    self.done(positions.ticket, Err(refused));
+                }
+            }
             FromController::Connect(connect) => {
                 let outcome = self.connect(&connect, fds);
                 self.done(connect.ticket, outcome);
@@ -184,6 +189,16 @@ impl Pump {
         let socket = socket.ok_or((Errno::INVAL, "exactly one descriptor belongs to Connect".to_owned()))?;
         let mut outcome = Ok(());
         self.guarded(id, |function, world| outcome = function.connect(socket, world));
+        outcome
+    }
+
+    /// What the function has to say is said before.
+    fn positions(&mut self, ticket: u64, function: u64) -> Outcome {
+        let id = self.known(function)?;
+        self.world.collect_notices();
+        self.hear_worker();
+        let mut outcome = Err((Errno::IO, "this program made a mistake: its log has it".into()));
+        self.guarded(id, |function, world| outcome = function.positions(ticket, world));
         outcome
     }
 

@@ -82,6 +82,11 @@ impl Requests {
         self.open.len()
     }
 
+    /// Whether the answer to a command is still to come.
+    pub fn commands(&self) -> bool {
+        self.open.values().any(|open| !open.void && matches!(open.purpose, Purpose::Chain { .. }))
+    }
+
     /// The request is answered. None: it was not open; else what it was for, if somebody still waits.
     pub fn close(&mut self, request: u64) -> Option<Option<Purpose>> {
         self.open.remove(&request).map(|open| Some(open.purpose).filter(|_| !open.void))

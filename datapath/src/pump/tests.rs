@@ -8,13 +8,14 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
 
-use super::export::Made;
+use super::export::{Export, Made};
 use super::function::{Function, Peer};
 use super::poll::READ;
 use super::*;
-use crate::control::messages::{Description, Region};
+use crate::control::messages::{Answer, AnyEffect, Description, Freeze, FromDatapath, Positioned, Region, Standing};
 use crate::pump::wire::Header;
 
 /// A pump that serves functions 0 and 1, and a VMM on each that has agreed on a version.
@@ -140,4 +141,50 @@ fn nobody_waits_for_ever_for_nobody() {
 fn a_vmm_is_reason_enough_to_stay() {
     let mut bench = Bench::new();
     assert_eq!(bench.pump.patience(), Some(None));
+}
+
+/// The next message to a controller.
+fn heard(controller: &OwnedFd) -> Option<FromDatapath> {
+    let mut packet = vec![0; 1 << 16];
+    let (count, _) = rustix::net::recv(controller, &mut packet[..], rustix::net::RecvFlags::DONTWAIT).ok()?;
+    Some(rmp_serde::from_slice(&packet[..count]).unwrap())
+}
+
+fn attached(pump: &mut Pump, address: &SocketAddrUnix) -> OwnedFd {
+    let controller = seqpacket();
+    connect(&controller, address).unwrap();
+    pump.change_controller();
+    while !matches!(heard(&controller), Some(FromDatapath::AttachedAll(_))) {}
+    controller
+}
+
+#[test]
+fn where_a_function_stands_is_told_when_its_commands_are_answered() {
+    let (mut pump, address) = pump();
+    let controller = attached(&mut pump, &address);
+    let (mut function, _) = function(&mut pump, 0);
+    assert_eq!(function.positions(8, &mut pump.world).unwrap_err().0, Errno::BUSY, "it is not frozen");
+    function.apply(vec![AnyEffect::Freeze(Freeze { on: true })], &mut pump.world);
+    let request = function.requests.command(2, 1, vec![1, 0, 1], 1);
+    function.positions(9, &mut pump.world).unwrap();
+    assert_eq!(heard(&controller), None, "a command is open");
+    let (data, state, effects) = (vec![0].into(), None, vec![]);
+    function.answer(Answer { function: 0, request, errno: 0, data, state, effects }, &mut pump.world);
+    let standing = Standing { queues: vec![], isr: 0, pending: vec![] };
+    assert_eq!(heard(&controller), Some(FromDatapath::Positioned(Positioned { ticket: 9, standing })));
+}
+
+#[test]
+fn the_next_controller_is_not_told_what_the_last_one_asked() {
+    let (mut pump, address) = pump();
+    let (mut function, _) = function(&mut pump, 0);
+    function.apply(vec![AnyEffect::Freeze(Freeze { on: true })], &mut pump.world);
+    let request = function.requests.command(2, 1, vec![1, 0, 1], 1);
+    function.positions(9, &mut pump.world).unwrap();
+    let controller = attached(&mut pump, &address);
+    function.ask_again(&mut pump.world);
+    let (data, state, effects) = (vec![0].into(), None, vec![]);
+    function.answer(Answer { function: 0, request, errno: 0, data, state, effects }, &mut pump.world);
+    assert!(matches!(heard(&controller), Some(FromDatapath::Command(_))));
+    assert_eq!(heard(&controller), None);
 }

@@ -28,12 +28,13 @@ pub struct Command {
 
 impl Control {
     pub fn new(setup: &QueueSetup, table: &Table, first_ticket: u64) -> Result<Control, Fault> {
+        let kept = setup.answer.clone().map(|answer| (first_ticket + 1, answer));
         Ok(Control {
             ring: Ring::new(setup, table)?,
             vector: setup.vector,
-            pending: None,
-            tickets: first_ticket,
-            kept: None,
+            pending: kept.as_ref().map(|(ticket, _)| *ticket),
+            tickets: first_ticket + u64::from(kept.is_some()),
+            kept,
         })
     }
 
@@ -84,6 +85,11 @@ impl Control {
 
     pub fn kept(&mut self) -> Option<(u64, Vec<u8>)> {
         self.kept.take()
+    }
+
+    /// The answer that is kept.
+    pub fn answer(&self) -> Option<&[u8]> {
+        self.kept.as_ref().map(|(_, answer)| &answer[..])
     }
 
     pub fn flush(&mut self) -> (u16, bool) {

@@ -218,6 +218,7 @@ impl Session {
             position: position.unwrap_or(ring.base),
             record: self.record(port, index, areas),
             resume: false,
+            answer: None,
         }
     }
 

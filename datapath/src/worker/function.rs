@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::dirty::Dirty;
 use super::flood::Underway;
-use super::orders::{FunctionId, QueueSetup, Role};
+use super::orders::{FunctionId, QueueSetup, Role, Stand};
 use crate::counters::{FunctionCounters, QUEUES, Queue as Counter};
 use crate::interrupt::Lines;
 use crate::locked::{Company, Locked};
@@ -238,6 +238,15 @@ impl Function {
         self.memory = table;
     }
 
+    /// Where its queues stand, while it is frozen: nothing is taken from a ring then that was not given back used.
+    pub fn stands(&mut self) -> Option<Vec<Stand>> {
+        let queues = self.queues.iter_mut().enumerate().filter_map(|(index, slot)| match slot {
+            Slot::Stopped => None,
+            Slot::Parked(queue) | Slot::Running(queue) => Some((index as u16, queue)),
+        });
+        self.frozen.then(|| queues.map(|(number, queue)| queue.stands(number)).collect())
+    }
+
     /// From now on its rings are left alone, or not any more.
     pub fn freeze(&mut self, on: bool) {
         self.frozen = on;
@@ -263,6 +272,14 @@ impl Queue {
             Queue::Transmit(queue) => queue.get_mut().ring(),
             Queue::Control(queue) => queue.get_mut().ring(),
         }
+    }
+
+    fn stands(&mut self, queue: u16) -> Stand {
+        let answer = match self {
+            Queue::Control(control) => control.get_mut().answer().map(<[u8]>::to_vec),
+            Queue::Receive(_) | Queue::Transmit(_) => None,
+        };
+        Stand { queue, position: self.ring().position(), answer }
     }
 
     pub fn set_vector(&mut self, vector: u16) {

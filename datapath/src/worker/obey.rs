@@ -82,6 +82,9 @@ impl Engine {
             }
             Order::SetEnabled { function, queue, on } => self.enable(function, queue, on),
             Order::TakeQueue { function, queue, position } => self.take(function, queue, &position),
+            Order::Stands { function, stands } => {
+                let _ = stands.send(self.fabric.get(function).and_then(|port| port.stands())); // as above
+            }
             Order::SetDirty { function, dirty, done } => {
                 self.change(function, |port| port.dirty = dirty);
                 receipt(&done);

@@ -50,6 +50,18 @@ pub struct QueueSetup {
     pub record: Option<Place>,
     /// Go on where a split ring's used ring says, whatever the position.
     pub resume: bool,
+    /// Of a control queue: its first command was executed before the queue came here, and this is the answer.
+    pub answer: Option<Vec<u8>>,
+}
+
+/// A queue of a frozen function, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stand {
+    pub queue: u16,
+    /// As that of a set-up.
+    pub position: u16,
+    /// To the command that a control queue waits with.
+    pub answer: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -195,6 +207,11 @@ pub enum Order {
         function: FunctionId,
         queue: u16,
         position: SyncSender<Option<u16>>,
+    },
+    /// Where the queues of a frozen function stand; None: it is not frozen.
+    Stands {
+        function: FunctionId,
+        stands: SyncSender<Option<Vec<Stand>>>,
     },
     /// Where writes into the guest are logged from now on.
     SetDirty {

@@ -9,6 +9,7 @@ import mmap
 import os
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -36,9 +37,12 @@ from softdpu.datapath.messages import (
     JoinUplink,
     LeaveUplink,
     Negotiated,
+    Positioned,
+    Positions,
     Shutdown,
     Update,
 )
+from softdpu.virtio.standing import Standing
 
 PACKET = 1 << 20  # bytes; longer than any message
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h
@@ -48,7 +52,10 @@ ATTACH_WITHIN = 30.0  # seconds until one that says nothing counts as hung; 500 
 GONE = "the datapath has gone: it is started again; try once more in a second."
 log = logging.getLogger("softdpu.datapath")
 Request = Access | Command | Event
-Wish = Create | Update | Connect | Destroy | Shutdown | JoinUplink | ChangeUplink | LeaveUplink | ChangeSwitch
+Wish = (
+    Create | Update | Connect | Destroy | Shutdown | JoinUplink | ChangeUplink | LeaveUplink | ChangeSwitch | Positions
+)
+T = TypeVar("T")
 
 
 class DatapathError(RuntimeError):
@@ -80,7 +87,8 @@ class DatapathLink:
         self._decoder = msgspec.msgpack.Decoder(FromDatapath)
         self._encoder = msgspec.msgpack.Encoder()
         self._tickets = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._seen: dict[int, Callable[[Standing], object]] = {}  # by ticket: what to do at once with the answer
         self._out: collections.deque[tuple[bytes, list[int]]] = collections.deque()
         self._counters: mmap.mmap | None = None
         self.pid = 0
@@ -202,15 +210,25 @@ class DatapathLink:
                 self._on_negotiated(message)
             case Done(ticket=ticket, errno=number, reason=reason):
                 self._finish(ticket, DatapathError(number, reason) if number else None)
+            case Positioned(ticket=ticket, standing=standing):
+                self._tell(ticket, standing)
 
-    def _finish(self, ticket: int, error: DatapathError | None) -> None:
+    def _tell(self, ticket: int, standing: Standing) -> None:
+        if (seen := self._seen.get(ticket)) is None:
+            return  # whoever asked was cancelled
+        try:
+            self._finish(ticket, None, seen(standing))
+        except Exception as error:  # theirs who asked: others are served
+            self._finish(ticket, error)
+
+    def _finish(self, ticket: int, error: Exception | None, result: object = None) -> None:
         waiting = self._waiting.pop(ticket, None)
         if waiting is None or waiting.done():
             return  # whoever asked was cancelled
         if error is not None:
             waiting.set_exception(error)
         else:
-            waiting.set_result(None)
+            waiting.set_result(result)
 
     def _closed(self) -> None:
         self.close()
@@ -236,12 +254,29 @@ class DatapathLink:
 
     async def ask(self, message: Wish, descriptors: Sequence[int] = ()) -> None:
         """Send a request and wait until the datapath has done it. Raises DatapathError, also when it has gone."""
+        await self._ask(message, descriptors)
+
+    async def _ask(self, message: Wish, descriptors: Sequence[int] = ()) -> Any:
         if self._link.fileno() < 0:
             raise DatapathError(errno.ECONNRESET, GONE)
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[message.ticket] = waiting
         self.send(message, descriptors)
-        await waiting
+        return await waiting
+
+    async def standing(self, function: int, seen: Callable[[Standing], T]) -> T:
+        """Where a frozen function stands; raises DatapathError, EBUSY when it is not frozen.
+
+        ``seen`` is called with it as soon as it is heard, and so before anything that the datapath has to say after it;
+        what ``seen`` returns is returned.
+        """
+        ticket = self.ticket()
+        self._seen[ticket] = seen
+        try:
+            result: T = await self._ask(Positions(ticket, function))
+        finally:
+            del self._seen[ticket]
+        return result
 
     def send(self, message: FromController, descriptors: Sequence[int] = ()) -> None:
         """Queue a message. The descriptors stay the caller's; copies of them wait with it where the socket is full."""

@@ -17,12 +17,12 @@ import msgspec
 from softdpu.datapath import counters, messages
 from softdpu.net import backend
 from softdpu.pci import description
-from softdpu.virtio import effects
+from softdpu.virtio import effects, standing
 
 CRATE = Path(__file__).parents[3] / "datapath" / "src"
 COMMAND = "python -m softdpu.datapath.generate"
 PLAIN = {int: "u64", bool: "bool", str: "String", bytes: "ByteBuf"}
-MODULES = (description, backend, effects, messages)  # later ones refer to earlier ones
+MODULES = (description, backend, effects, standing, messages)  # later ones refer to earlier ones
 FOR_TESTS = '#[allow(dead_code, reason = "for tests: the controller does the sums")]'
 HEADING = "// Generated from src/softdpu/{} by `" + COMMAND + "`."
 
@@ -35,7 +35,7 @@ def files() -> dict[Path, str]:
 
 def messages_source() -> Iterator[str]:
     """The messages as serde types: a union of tagged structures is an enum that carries the tag."""
-    yield HEADING.format("{pci/description,net/backend,virtio/effects,datapath/messages}.py")
+    yield HEADING.format("{pci/description,net/backend,virtio/effects,virtio/standing,datapath/messages}.py")
     yield from ("", "use serde::{Deserialize, Serialize};", "use serde_bytes::ByteBuf;", "")
     yield f"pub const PROTOCOL: u64 = {messages.PROTOCOL};"
     for alias, members in aliases(Literal).items():

@@ -15,6 +15,7 @@ import msgspec
 from softdpu.net.backend import Agreement, BackEnd
 from softdpu.pci.description import Description
 from softdpu.virtio.effects import AnyEffect
+from softdpu.virtio.standing import Standing
 
 PROTOCOL = 3
 FUNCTIONS = 1024  # function numbers are 0..1023
@@ -109,6 +110,13 @@ class Done(Message, frozen=True):
     reason: str
 
 
+class Positioned(Message, frozen=True):
+    """Answer to ``Positions``."""
+
+    ticket: int
+    standing: Standing
+
+
 # ---- from the controller to the datapath
 
 
@@ -135,6 +143,17 @@ class Update(Message, frozen=True):
     function: int
     state: bytes
     effects: tuple[AnyEffect, ...]
+
+
+class Positions(Message, frozen=True):
+    """Where does a function stand that is frozen? Answered by ``Positioned``, or by ``Done`` when it cannot be said.
+
+    The answer waits until no command of the function's is open with the controller, and every event that came before
+    has been sent. EBUSY: it is not frozen. EOPNOTSUPP: its VMM keeps that (vhost-user).
+    """
+
+    ticket: int
+    function: int
 
 
 class Connect(Message, frozen=True):
@@ -216,7 +235,19 @@ class Shutdown(Message, frozen=True):
     ticket: int
 
 
-FromDatapath: TypeAlias = Hello | Attached | AttachedAll | Access | Command | Event | Done | Negotiated | AttachedUplink
+FromDatapath: TypeAlias = (
+    Hello | Attached | AttachedAll | Access | Command | Event | Done | Negotiated | AttachedUplink | Positioned
+)
 FromController: TypeAlias = (
-    Create | Update | Destroy | Answer | Shutdown | Connect | JoinUplink | ChangeUplink | LeaveUplink | ChangeSwitch
+    Create
+    | Update
+    | Destroy
+    | Answer
+    | Shutdown
+    | Connect
+    | JoinUplink
+    | ChangeUplink
+    | LeaveUplink
+    | ChangeSwitch
+    | Positions
 )

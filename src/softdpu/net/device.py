@@ -21,6 +21,7 @@ from softdpu.net.features import offered, withheld
 from softdpu.net.mistakes import DriverBound
 from softdpu.net.network import NetworkDevice, queue_total, shape
 from softdpu.net.parts import with_parts
+from softdpu.net.saved import SavedFunction, fitted
 from softdpu.net.settings import check, check_mac, check_mtu, check_speed
 from softdpu.net.state import FunctionConfig, FunctionState, NetState
 from softdpu.net.statistics import Counted, nothing
@@ -60,6 +61,9 @@ class Function:
 
     def __init__(self, state: FunctionState) -> None:
         """Of a state known to be good: others use ``create`` and ``restore``."""
+        self._become(state)
+
+    def _become(self, state: FunctionState) -> None:
         self.state = state
         config = state.config
         self._queues = queue_total(config)
@@ -146,7 +150,8 @@ class Function:
         if stopped:
             return self._virtio.stop()
         moved = self._device.port_effects() + self._interrupts() + self._config_vector()
-        return (moved if self.state.virtio.moved else NOTHING) + self._virtio.go_on()
+        elsewhere = self.state.virtio.moved or self.state.virtio.standing
+        return (moved if elsewhere else NOTHING) + self._virtio.go_on()
 
     def set_parts(self, parts: Sequence[Part]) -> Effects:
         """Device parts, all or none, to take effect when the function goes on. Raises ``Stray``."""
@@ -155,7 +160,17 @@ class Function:
         for mine, other in ((self.state.virtio, new.virtio), (self.state.net, new.net)):
             for field in mine.__struct_fields__:
                 setattr(mine, field, getattr(other, field))
-        self.state.virtio.moved = True
+        self.state.virtio.moved, self.state.virtio.standing = True, None
+        return effects(Reset())
+
+    # ---- states that come from elsewhere
+
+    def put(self, saved: SavedFunction) -> Effects:
+        """Becomes the function that was saved, to go on where that one stood. Raises BadState: it is as it was."""
+        assert self.state.virtio.stopped, "a state is put in while the function is stopped"
+        state, group = fitted(saved, self.state.config), self.owner.group
+        self._become(state)
+        self.owner.group = group
         return effects(Reset())
 
     # ---- configuration space

@@ -28,6 +28,7 @@ from softdpu.virtio.areas import ADDRESSES, area_fault, size_fault
 from softdpu.virtio.device import FAULT_LENGTH, FAULTS_KEPT
 from softdpu.virtio.state import QueueState, VirtioState
 from softdpu.virtio.status import reachable
+from softdpu.virtio.validation import standing_faults
 
 Fault = tuple[str, str]  # field, what is wrong with it
 U8, U16, U32 = 1 << 8, 1 << 16, 1 << 32
@@ -65,6 +66,7 @@ def validated(state: FunctionState) -> FunctionState:
 def _faults(state: FunctionState) -> Iterator[Fault]:
     yield from _virtio(state.virtio, state.config)
     yield from _queues(state.virtio, state.config)
+    yield from standing_faults(state.virtio, state.config.queue_size, state.config.vectors, _packed(state.virtio))
     yield from _net(state)
     yield from _filter(state.net.filter)
     yield from _pci(state.pci, state.config)

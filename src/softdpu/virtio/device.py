@@ -16,6 +16,7 @@ from softdpu.virtio.effects import (
     RaiseConfig,
     Reset,
     SetConfigVector,
+    SetPending,
     SetVector,
     StartQueue,
     StopQueue,
@@ -203,7 +204,19 @@ class VirtioDevice:
         resume |= self.state.moved
         ready = [index for index in range(len(self.state.queues)) if self.running(index)]
         starts = (self.kind.start(index, self.state.queues[index]) for index in ready)
-        return effects(*(structs.replace(start, resume=True) if resume else start for start in starts))
+        return effects(*(self._where(start, resume) for start in starts))
+
+    def _where(self, start: StartQueue, resume: bool) -> StartQueue:
+        """A queue begins anew, unless it comes from elsewhere."""
+        standing = self.state.standing.of(start.queue) if self.state.standing else None
+        if standing is not None:
+            return structs.replace(start, position=standing.position, answer=standing.answer)
+        return structs.replace(start, resume=True) if resume else start
+
+    def _anew(self, index: int) -> None:
+        """Where a queue stood elsewhere is the past: its driver takes it away, or gives it."""
+        if self.state.standing is not None:
+            self.state.standing = self.state.standing.without(index)
 
     # ---- the owner's hold (virtio 1.4, device parts)
 
@@ -215,10 +228,13 @@ class VirtioDevice:
     def go_on(self) -> Effects:
         """What was set up meanwhile takes effect, and the driver is told what it could not be told."""
         state = self.state
-        result = self.start_all() if state.moved else NOTHING
-        state.stopped = state.moved = False
+        result = self.start_all() if state.moved or state.standing else NOTHING
+        result += effects(Freeze(False))
+        if state.standing and (state.standing.isr or state.standing.pending):
+            result += effects(SetPending(state.standing.isr, state.standing.pending))
+        state.stopped, state.moved, state.standing = False, False, None
         untold = state.changed or state.status & v.NEEDS_RESET
-        return result + effects(Freeze(False)) + (self._raise() if untold else NOTHING)
+        return result + (self._raise() if untold else NOTHING)
 
     def enable(self) -> Effects:
         """Driver enables the selected queue (§4.1.4.3). What cannot be a queue is refused and costs the device."""
@@ -231,6 +247,7 @@ class VirtioDevice:
         if why := size_fault(size, self.kind.queue_size, packed) or area_fault(queue, size, packed):
             return self.fail(f"queue {index} enabled, but {why}")
         queue.enabled = True
+        self._anew(index)
         return effects(self.kind.start(index, queue)) if self.live else NOTHING
 
     def place_legacy(self, rings: tuple[int, int, int] | None) -> Effects:
@@ -239,6 +256,7 @@ class VirtioDevice:
         if queue is None:
             return NOTHING
         was_running = self.running(index)
+        self._anew(index)
         queue.enabled, queue.broken = rings is not None, False
         queue.descriptor, queue.driver, queue.device = rings or (0, 0, 0)
         if self.running(index):
@@ -253,6 +271,7 @@ class VirtioDevice:
         was_running = self.running(index)
         queues = list(self.state.queues)
         queues[index] = QueueState()
+        self._anew(index)
         self.state.queues = tuple(queues)
         stopped = effects(StopQueue(index)) if was_running else NOTHING
         return stopped + self.kind.queue_reset(index)
@@ -269,6 +288,7 @@ class VirtioDevice:
         if index < 0 or not self.running(index):
             return note(f"queue {index}, which does not run any more: {cause}")
         self.state.queues[index].broken = True
+        self._anew(index)
         return self.fail(f"queue {index}: {cause}")
 
     def kick(self, index: int) -> Effects:

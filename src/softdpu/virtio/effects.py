@@ -34,6 +34,7 @@ class StartQueue(Effect, frozen=True):
     packed: bool = False  # VIRTIO_F_RING_PACKED
     in_order: bool = False  # VIRTIO_F_IN_ORDER
     resume: bool = False  # of a split ring: go on where its used ring says, since nothing else is known of it
+    answer: bytes | None = None  # of a control queue: to its first command, which was executed elsewhere
 
 
 class StopQueue(Effect, frozen=True):
@@ -68,6 +69,13 @@ class SetInterrupts(Effect, frozen=True):
 
 class RaiseConfig(Effect, frozen=True):
     """Interrupt the driver for a configuration change (ISR bit 1, or the configuration vector)."""
+
+
+class SetPending(Effect, frozen=True):
+    """Interrupts that a function has still to deliver, besides those that it knows of: ISR bits, MSI-X vectors."""
+
+    isr: int
+    vectors: tuple[int, ...]
 
 
 class AcknowledgeIsr(Effect, frozen=True):
@@ -185,4 +193,5 @@ AnyEffect: TypeAlias = (
     | SetUplink
     | SetDeviceConfig
     | Freeze
+    | SetPending
 )

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from softdpu.virtio.effects import NO_VECTOR
+from softdpu.virtio.standing import Standing
 
 Mode: TypeAlias = Literal["legacy", "modern"]
 
@@ -38,4 +39,5 @@ class VirtioState(msgspec.Struct, omit_defaults=True):
     changed: bool = False  # configuration changed since the driver last read it
     stopped: bool = False  # by its owner (virtio 1.4): it begins no transport request; kept over a reset by the driver
     moved: bool = False  # its state was set from parts while stopped: rings go on where memory says
+    standing: Standing | None = None  # it was put in while stopped: what its datapath is told when it goes on
     faults: tuple[str, ...] = ()  # the most recent rules that a driver broke, oldest first; kept over resets

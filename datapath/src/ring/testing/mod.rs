@@ -82,6 +82,7 @@ impl Guest {
             position: 0,
             record: None,
             resume: false,
+            answer: None,
         }
     }
 

@@ -140,3 +140,24 @@ fn an_answer_waits_while_the_ring_is_unmapped() {
     assert_eq!(driver.collect(), [(0, 1)]);
     assert_eq!(port.guest.read(port.guest.buffer(0) + 2048, 1), [7]);
 }
+
+#[test]
+fn an_answer_goes_along_with_a_queue_and_is_given_where_it_goes_on() {
+    let mut rig = Rig::new();
+    let (port, mut driver) = control(&mut rig);
+    command(&port, &mut driver, 0, &[1, 0, 1]);
+    rig.engine.doorbell(0, 2);
+    let (ticket, ..) = commands(&mut rig).remove(0);
+    rig.engine.obey(Order::Freeze { function: 0, on: true, done: done() });
+    complete(&mut rig, ticket, &[0]);
+    let (stands, told) = sync_channel(1);
+    rig.engine.obey(Order::Stands { function: 0, stands });
+    let stand = told.recv().unwrap().unwrap().remove(2);
+    assert_eq!((stand.queue, stand.position, &stand.answer), (2, 0, &Some(vec![0])));
+    rig.engine.obey(Order::StopAll { function: 0, done: done() });
+    rig.start(0, &QueueSetup { answer: stand.answer, ..driver.setup.clone() });
+    assert_eq!(driver.used_index(), 0, "it is still frozen");
+    rig.engine.obey(Order::Freeze { function: 0, on: false, done: done() });
+    assert_eq!((driver.collect(), commands(&mut rig).len()), (vec![(0, 1)], 0));
+    assert_eq!(port.guest.read(port.guest.buffer(0) + 2048, 1), [0]);
+}

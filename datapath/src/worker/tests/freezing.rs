@@ -63,3 +63,33 @@ fn a_ring_that_is_resumed_goes_on_behind_what_was_used() {
     rig.settle();
     assert_eq!((a.transmit.used_index(), a.emitted().len()), (2, 2));
 }
+
+fn stands(rig: &mut Rig, function: FunctionId) -> Option<Vec<Stand>> {
+    let (stands, told) = sync_channel(1);
+    rig.engine.obey(Order::Stands { function, stands });
+    told.recv().unwrap()
+}
+
+#[test]
+fn a_frozen_function_tells_where_its_queues_stand_and_goes_on_there() {
+    let mut rig = Rig::new();
+    let mut a = rig.port(0, true);
+    a.send(&frame(BROADCAST, mac(0), 60));
+    rig.kick(&a);
+    freeze(&mut rig, &a, true);
+    let stand = |queue, position| Stand { queue, position, answer: None };
+    assert_eq!(stands(&mut rig, 0), Some(vec![stand(0, 0), stand(1, 1)]));
+    a.send(&frame(BROADCAST, mac(0), 61));
+    rig.engine.obey(Order::StopAll { function: 0, done: done() });
+    assert_eq!(stands(&mut rig, 0), Some(vec![]));
+    rig.start(0, &QueueSetup { position: 1, ..a.transmit.setup.clone() });
+    freeze(&mut rig, &a, false);
+    assert_eq!((a.transmit.used_index(), a.emitted().len()), (2, 2));
+}
+
+#[test]
+fn where_a_running_function_stands_is_not_told() {
+    let mut rig = Rig::new();
+    rig.port(0, false);
+    assert_eq!((stands(&mut rig, 0), stands(&mut rig, 1)), (None, None));
+}

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::orders::{Filter, FunctionId, Notice, Order, QueueSetup, Receipt, Role};
+use super::orders::{Filter, FunctionId, Notice, Order, QueueSetup, Receipt, Role, Stand};
 use super::{Engine, Notices, notices};
 use crate::counters::{CAME_IN, COPIES, Counters, DROPS, FUNCTIONS, QUEUE_DROPS, QUEUES, UPLINKS, WENT_OUT};
 use crate::counters::{Function as Counter, Queue};
