@@ -7,12 +7,13 @@ PYTHON := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find datapath -name '*.rs' -o -name Cargo.toml)
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup peers install lab demo test test-fast test-rust test-fuzz test-guests fuzz bench bench-fast lint format docs clean
+.PHONY: help setup peers install lab demo test test-fast test-rust test-fuzz test-guests fuzz soak bench bench-fast lint format docs clean
 
 help:
 	@echo "make demo   the transitional hotplug workflow, end to end, on stock QEMU and stock kernels"
 	@echo "make test   every test (make test-fast: without guests)"
 	@echo "make fuzz   every fuzz target for TIME seconds (60), with libFuzzer where it is there"
+	@echo "make soak   what must hold a thousand times: VFs killed and reset among others (MINUTES=5), guests that move (MOVES=50)"
 	@echo "make bench  beside the peers, as ratios (ROWS=small,latency: these only; make bench-fast: cycles a frame, in seconds)"
 	@echo "make lint   ruff, mypy, import contracts, clippy, rustfmt"
 
@@ -57,6 +58,10 @@ test-guests: lab
 
 bench: peers lab
 	@$(PYTHON) -m tools.bench $(ROWS)
+
+# Some 25 minutes; 0 leaves a part out.
+soak: lab
+	@$(PYTHON) -m tools.soak --minutes $(or $(MINUTES),5) --moves $(or $(MOVES),50)
 
 # Cheap enough for every commit.
 bench-fast: peers install

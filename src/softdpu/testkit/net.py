@@ -36,6 +36,7 @@ IN_ORDER: Final = f.mask_of(f.IN_ORDER)
 NOTIFICATION_DATA: Final = f.mask_of(f.NOTIFICATION_DATA)
 ADMIN_VQ: Final = f.mask_of(f.ADMIN_VQ)
 TICK: Final = 0.0005  # s between two looks when there are no interrupts
+GRACE: Final = 2.0  # s for an interrupt to follow what was used just as the wait for it ended
 
 
 class NegotiationFailed(Exception):
@@ -302,6 +303,13 @@ class NetDriver(abc.ABC):
         try:
             self.wait_interrupt(queue, remaining)
         except TimeoutError:
-            if self.rings[queue].pending:
-                raise LostInterrupt(f"queue {queue} has used chains, and no interrupt came") from None
-            raise
+            if not self.rings[queue].pending:
+                raise
+            self._insist_on_interrupt(queue)
+
+    def _insist_on_interrupt(self, queue: int) -> None:
+        """A chain was used when the wait had ended: its interrupt must follow."""
+        try:
+            self.wait_interrupt(queue, GRACE)
+        except TimeoutError:
+            raise LostInterrupt(f"queue {queue} has used chains, and no interrupt came") from None
