@@ -40,7 +40,7 @@ pub struct Lines {
 
 struct State {
     /// The one line of each type that is not MSI-X.
-    intx: Line,
+    intx: Option<Line>,
     error: Line,
     request: Line,
     vectors: Vec<Line>,
@@ -65,7 +65,7 @@ impl Lines {
     /// Lines of a function with this many MSI-X vectors. The function's `interrupts` counter is written here alone.
     pub fn new(vectors: u16, counters: FunctionCounters) -> Self {
         let state = State {
-            intx: Line::default(),
+            intx: Some(Line::default()),
             error: Line::default(),
             request: Line::default(),
             vectors: (0..vectors).map(|_| Line::default()).collect(),
@@ -76,6 +76,12 @@ impl Lines {
             strikes: 0,
         };
         Self { state: Mutex::new(state), counters, mark: Arc::default() }
+    }
+
+    /// Of a function without an interrupt pin: there is no INTx.
+    pub fn without_intx(self) -> Self {
+        self.lock().intx = None;
+        self
     }
 
     /// For whoever sees to it that nobody waits in here.
@@ -233,7 +239,7 @@ impl Lines {
 impl State {
     fn lines(&mut self, irq: Irq) -> &mut [Line] {
         match irq {
-            Irq::Intx => std::slice::from_mut(&mut self.intx),
+            Irq::Intx => self.intx.as_mut_slice(),
             Irq::Msix => &mut self.vectors,
             Irq::Error => std::slice::from_mut(&mut self.error),
             Irq::Request => std::slice::from_mut(&mut self.request),
@@ -251,11 +257,11 @@ impl State {
     /// INTx is raised once, then masks itself until the VMM unmasks it.
     fn raise_intx(&mut self) -> u64 {
         let level = self.isr != 0 && !self.msix && !self.intx_disabled;
-        if !level || self.intx.masked || self.intx.eventfd.is_none() {
+        let Some(line) = self.intx.as_mut().filter(|line| level && !line.masked && line.eventfd.is_some()) else {
             return 0;
-        }
-        self.intx.masked = true;
-        self.intx.write()
+        };
+        line.masked = true;
+        line.write()
     }
 
     fn catch_up(&mut self, irq: Irq) -> u64 {

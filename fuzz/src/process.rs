@@ -76,7 +76,7 @@ fn vfio_user() -> AnyDescription {
     ];
     let isr = vec![Window { region: 0, offset: 19, size: 1 }, Window { region: 2, offset: 0x1000, size: 1 }];
     let pending = Some(Window { region: 2, offset: 0x2800, size: 8 });
-    AnyDescription::Description(Description { regions, vectors: 4, doorbells, isr, pending })
+    AnyDescription::Description(Description { regions, vectors: 4, doorbells, isr, pending, without_intx: false })
 }
 
 fn vhost_user() -> AnyDescription {

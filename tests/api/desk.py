@@ -13,6 +13,7 @@ from softdpu.controller.requests import (
     Hotplug,
     Json,
     Log,
+    Modify,
     ModifyDevice,
     ModifyQueue,
     PowerCycle,
@@ -84,6 +85,11 @@ class Desk:
         return {"device": {"pf_id": self._find(request)["pf_id"], "queues-stats": stats}}
 
     async def modify_device(self, request: ModifyDevice) -> Json:
+        return self._modify(request)
+
+    def _modify(self, request: Modify) -> Json:
+        if "rx_mode" in request.changes:
+            raise NotSupported("rx_mode", "no driver tells it here.")
         for device in self.devices if request.all else [self._find(request)]:
             if device["vuid"] in self.bound:
                 raise DriverBound(device["vuid"], "mac")
@@ -91,7 +97,7 @@ class Desk:
         return dict(SUCCESS)
 
     async def modify_queue(self, request: ModifyQueue) -> Json:
-        raise NotSupported("interrupt moderation", "no queue coalesces interrupts by time.")
+        return self._modify(request)
 
     async def log(self, request: Log) -> Json:
         self.level = request.level

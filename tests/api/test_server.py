@@ -116,7 +116,7 @@ def test_keys_keep_the_services_order(served: Served) -> None:
         ("POST /v1/hotplug", json.dumps(HOTPLUG | {"mtu": 1}), 400, 22),
         ("POST /v1/hotplug", json.dumps(HOTPLUG | {"ib_device": "x"}), 404, 19),
         ("POST /v1/unplug", '{"pf": 3}', 404, 19),
-        ("POST /v1/modify/queue", '{"pf": 0}', 501, 95),
+        ("POST /v1/modify/device", '{"pf": 0, "rx_mode": 1}', 501, 95),
         ("GET /v1/nothing", None, 404, 2),
         ("GET /v1/hotplug", None, 405, 2),
         ("POST /v1/hotplug", '"' + "x" * 2_000_000 + '"', 413, 22),

@@ -188,8 +188,24 @@ def test_one_mac_for_all_devices_is_refused(plugged: Served, run: Command) -> No
     assert "one MAC for all" in run(plugged.root, "virtnet modify -a device -m 02:00:00:00:00:01").json["errstr"]
 
 
-def test_queue_moderation_is_refused_with_the_reason(plugged: Served, run: Command) -> None:
-    assert run(plugged.root, "virtnet modify -p 0 queue -e cqe -n 10 -c 30").json["errno"] == 95
+def test_moderation_of_queues_is_passed_on(plugged: Served, run: Command) -> None:
+    printed = run(plugged.root, "virtnet modify -p 0 queue -e cqe -n 10 -c 30")
+    assert printed.echo == "{'pf': '0x0', 'period_mode': 'cqe', 'period': '0xa', 'max_count': '0x1e'}"
+    assert (plugged.desk.devices[0]["period"], printed.json) == ("10", {"errno": 0, "errstr": "Success"})
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("queue", "nothing to modify: give at least one option, such as -n PERIOD -c MAX_COUNT."),
+        ("queue -n 1000001", "period 1000001 is not accepted: it must be 0..1000000."),
+        ("queue -c 65536", "max_count 65536 is not accepted: it must be 0..65535."),
+        ("device -r 64", "rx_mode 64 is not accepted: it must be 0..63."),
+        ("device -s 256", "state 256 is not accepted: it must be 0..255."),
+    ],
+)
+def test_numbers_out_of_range_are_refused(plugged: Served, run: Command, options: str, sentence: str) -> None:
+    assert run(plugged.root, f"virtnet modify -p 0 {options}").json == {"errno": 22, "errstr": sentence}
 
 
 @pytest.mark.parametrize("verb", ["list", "query -a", "stats -p 0", "health", "version", "restart", "log -l info"])

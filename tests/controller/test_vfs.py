@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from softdpu.controller.errors import OperatorError
-from softdpu.spec import admin
+from softdpu.pci.description import CONFIG_REGION
+from softdpu.spec import admin, pci
 from softdpu.spec.admin import GroupType, Opcode, Qualifier, Status
 from softdpu.testkit import ADMIN_VQ, ALL_FEATURES, AdminQueue, Client, ModernDriver, frame
+from softdpu.testkit.wire import Irq
 from tests.controller.left import things
 from tests.dpu_under_test import Dpu
 from tests.small_guest import SmallGuest
@@ -115,6 +117,15 @@ def test_a_vf_that_is_not_there_is_named_with_those_that_are(dpu: Dpu) -> None:
     assert (said.status, "no vf of pf 0" in said.output) == (1, True)
     set_vfs(dpu, 0, 2)
     assert "vf 0 to 1 of pf 0" in dpu.virtnet("query", "-p", 0, "-v", 2, check=False).output
+
+
+def test_a_vf_has_no_pin_and_no_intx(dpu: Dpu) -> None:
+    """PCIe 5.0 §9.5.2, as VFIO shows it."""
+    set_vfs(dpu, 0, 1)
+    with Client(function(dpu, "VF", 0).socket) as vmm:
+        vmm.negotiate()
+        assert vmm.read(CONFIG_REGION, pci.HEADER.offset("interrupt_pin"), 1) == b"\0"
+        assert (vmm.irq_info(Irq.INTX)["count"], vmm.irq_info(Irq.MSIX)["count"]) == (0, 10)
 
 
 def test_a_vf_is_not_unplugged(dpu: Dpu) -> None:

@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from softdpu.net.device import Function
+from softdpu.net.mistakes import BadSetting
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.virtio.effects import SetCoalescing
@@ -91,3 +92,74 @@ def test_settings_survive_a_restart_and_end_with_a_reset(function: Function) -> 
     assert of_type(again.start_effects(), SetCoalescing) == settings
     again.reset()
     assert of_type(again.start_effects(), SetCoalescing) == []
+
+
+# ---- what the operator has beside it
+
+
+def numbers(function: Function, queue: int) -> tuple[int, int, str | None]:
+    setting = function.coalescing(queue)
+    return setting.packets, setting.microseconds, setting.pace
+
+
+def test_the_operators_setting_is_every_queues(function: Function) -> None:
+    effects = function.set_moderation(packets=8, microseconds=50, mode="cqe")
+    assert effects.items == tuple(SetCoalescing(queue, 8, 50, "cqe") for queue in range(4))
+    assert [got(function, queue) for queue in (0, 3)] == [(8, 50), (8, 50)]
+
+
+def test_the_last_word_holds_whoever_said_it(function: Function) -> None:
+    function.set_moderation(packets=8, microseconds=50)
+    send(function, RX, 15, 10)
+    send(function, ONE, 1, 7, 70)
+    assert [numbers(function, queue) for queue in range(4)] == [
+        (15, 10, None),
+        (7, 70, None),
+        (15, 10, None),
+        (8, 50, "event"),
+    ]
+    function.set_moderation(microseconds=60)
+    assert {numbers(function, queue) for queue in range(4)} == {(8, 60, "event")}
+
+
+def test_a_driver_may_want_none_held_back_after_the_operator_did(function: Function) -> None:
+    function.set_moderation(packets=8, microseconds=50)
+    assert send(function, RX, 0, 0)[1].items == (SetCoalescing(0, 0, 0), SetCoalescing(2, 0, 0))
+
+
+def test_a_reset_forgets_the_drivers_words_only(function: Function) -> None:
+    function.set_moderation(packets=8, microseconds=50)
+    send(function, TX, 3, 4)
+    settings = of_type(function.reset(), SetCoalescing)
+    assert settings == [SetCoalescing(queue, 8, 50, "event") for queue in range(4)]
+    assert of_type(Function.restore(function.state).start_effects(), SetCoalescing) == settings
+
+
+def test_a_queue_enabled_anew_goes_by_the_operators_setting(function: Function) -> None:
+    function.set_moderation(packets=8, microseconds=50)
+    send(function, ONE, 0, 7, 70)
+    modern = Modern(function)
+    modern.write("queue_select", 0)
+    assert of_type(modern.write("queue_reset", 1), SetCoalescing) == [SetCoalescing(0, 8, 50, "event")]
+
+
+def test_dynamic_moderation_leaves_the_numbers_for_when_it_ends(function: Function) -> None:
+    function.set_moderation(packets=8, microseconds=50)
+    assert function.set_moderation(dynamic=True).items[0] == SetCoalescing(0, 0, 0, "adaptive")
+    assert function.set_moderation(dynamic=False).items[0] == SetCoalescing(0, 8, 50, "event")
+
+
+def test_numbers_with_a_zero_hold_nothing_back_and_are_not_set_anew(function: Function) -> None:
+    function.set_moderation(packets=0, microseconds=50)
+    assert of_type(function.start_effects(), SetCoalescing) == []
+    assert numbers(function, 0) == (0, 50, "event")
+
+
+@pytest.mark.parametrize(
+    "change", [{"packets": 65536}, {"microseconds": 1_000_001}, {"packets": -1}, {"mode": "never"}]
+)
+def test_settings_that_cannot_be_change_nothing(function: Function, change: dict[str, int | str]) -> None:
+    before = function.state.config
+    with pytest.raises(BadSetting):
+        function.set_moderation(**change)
+    assert function.state.config == before

@@ -4,11 +4,11 @@ import pytest
 
 from softdpu.net import backend
 from softdpu.net.backend import Agreement, Ring
-from softdpu.net.mistakes import BadSetting, BadState, DriverBound
+from softdpu.net.mistakes import BadSetting, BadState, DriverBound, NotOurs
 from softdpu.net.state import FunctionConfig
 from softdpu.net.vhost import VhostFunction, VhostState
 from softdpu.spec import features as f
-from softdpu.virtio.effects import SetDeviceConfig, SetFrameLimit, SetLink
+from softdpu.virtio.effects import SetCoalescing, SetDeviceConfig, SetFrameLimit, SetLink
 
 MAC = bytes.fromhex("0cc47aff2293")
 RING = Ring(size=256, descriptor=0x1000, driver=0x2000, device=0x3000, started=True, enabled=True, position=0)
@@ -97,3 +97,19 @@ def test_the_reason_is_given_for_each_bit_left_out() -> None:
     verdicts = {verdict.bit: verdict.why for verdict in function().negotiation}
     assert "VMM" in verdicts[f.NET_CTRL_VQ]
     assert "queue pair" in verdicts[f.NET_MQ]
+
+
+def test_every_front_end_finds_the_moderation_that_the_operator_set() -> None:
+    """What the datapath was told of its rings goes with the one before."""
+    subject = function()
+    assert subject.connected().items == ()
+    settings = (SetCoalescing(0, 8, 50, "event"), SetCoalescing(1, 8, 50, "event"))
+    assert subject.set_moderation(packets=8, microseconds=50).items == settings
+    assert subject.connected().items == settings
+    assert VhostFunction.restore(subject.state).start_effects().items[-2:] == settings
+
+
+@pytest.mark.parametrize("name", ["rx_mode", "state"])
+def test_what_is_told_the_vmm_only_cannot_be_set(name: str) -> None:
+    with pytest.raises(NotOurs, match="over vhost-user"):
+        getattr(function(), f"set_{name}")(0)

@@ -15,6 +15,16 @@ pub enum Role {
     Control,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pace {
+    #[serde(rename = "event")]
+    Event,
+    #[serde(rename = "cqe")]
+    Cqe,
+    #[serde(rename = "adaptive")]
+    Adaptive,
+}
+
 /// One region of the function: a BAR (0..5) or the configuration space (7); readable and writable, not mappable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
@@ -50,6 +60,8 @@ pub struct Description {
     pub doorbells: Vec<Doorbell>,
     pub isr: Vec<Window>,
     pub pending: Option<Window>,
+    #[serde(default)]
+    pub without_intx: bool,
 }
 
 /// What a vhost-user back end offers. The datapath adds the bits 26 (VHOST_F_LOG_ALL) and 30 (PROTOCOL_FEATURES).
@@ -190,11 +202,16 @@ pub struct SetHash {
 }
 
 /// How interrupts of a receive or transmit queue are held back; with 0 of either they are not.
+///
+/// Time counts from the first buffer that is used, or at the pace of a network card: from the last interrupt ("event"),
+/// anew from each buffer ("cqe"). "adaptive" takes no numbers: they follow how busy the queue is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetCoalescing {
     pub queue: u64,
     pub packets: u64,
     pub microseconds: u64,
+    #[serde(default)]
+    pub pace: Option<Pace>,
 }
 
 /// Whether the function's port passes frames.

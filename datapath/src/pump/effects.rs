@@ -7,6 +7,7 @@ use super::requests::Purpose;
 use super::world::World;
 use crate::control::messages::{self, AnyEffect};
 use crate::offload::Offloads;
+use crate::ring::{Hold, Pace};
 use crate::worker::orders::{Filter, FunctionId, Hash, Order, QueueSetup, Role};
 
 impl Function {
@@ -96,8 +97,16 @@ pub fn order(function: FunctionId, effect: AnyEffect) -> Result<Order, String> {
         AnyEffect::SetCoalescing(set) => Order::SetCoalescing {
             function,
             queue: number(set.queue)?,
-            packets: number(set.packets)?,
-            period: Duration::from_micros(set.microseconds),
+            hold: Hold {
+                packets: number(set.packets)?,
+                period: Duration::from_micros(set.microseconds),
+                pace: match set.pace {
+                    None => Pace::First,
+                    Some(messages::Pace::Event) => Pace::Interrupt,
+                    Some(messages::Pace::Cqe) => Pace::Last,
+                    Some(messages::Pace::Adaptive) => Pace::Adaptive,
+                },
+            },
         },
         AnyEffect::SetLink(set) => Order::SetLink { function, up: set.up },
         AnyEffect::SetFabric(set) => Order::SetFabric { function, on: set.on },

@@ -85,7 +85,8 @@ impl Function {
         let Made { id, state, effects, representor, counters, records: _ } = made;
         let outside = Outside::new(description)?;
         listen(&listener, id, world)?;
-        let lines = Arc::new(Lines::new(outside.vectors, counters.clone()));
+        let lines = Lines::new(outside.vectors, counters.clone());
+        let lines = Arc::new(if outside.without_intx { lines.without_intx() } else { lines });
         world.guard.watch(lines.mark());
         let mut function = Self {
             id,

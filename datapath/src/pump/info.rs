@@ -46,7 +46,15 @@ mod tests {
 
     fn outside() -> Outside {
         let regions = vec![Region { index: 0, size: 64 }, Region { index: 7, size: 4096 }];
-        Outside::new(Description { regions, vectors: 0, doorbells: vec![], isr: vec![], pending: None }).unwrap()
+        Outside::new(Description {
+            regions,
+            vectors: 0,
+            doorbells: vec![],
+            isr: vec![],
+            pending: None,
+            without_intx: false,
+        })
+        .unwrap()
     }
 
     fn ask(size: u32, index: u32) -> Vec<u8> {

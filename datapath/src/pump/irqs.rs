@@ -176,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn a_function_without_a_pin_has_no_intx() {
+        let lines = lines().without_intx();
+        let question: Vec<u8> = [16u32, 0, 0, 0].iter().flat_map(|field| field.to_le_bytes()).collect();
+        assert_eq!(info(&question, &lines).unwrap()[12..], [0; 4]);
+        assert_eq!(set(&body(TRIGGER | 4, 0, 0, 1, &[]), eventfds(1), &lines).unwrap_err(), Errno::INVAL);
+        lines.set_interrupts(false, false);
+        assert!(!lines.signal_queue(0));
+        assert_eq!(lines.isr(), 1, "for a driver that looks by itself");
+    }
+
+    #[test]
     fn what_is_out_of_range_or_contradicts_itself_is_invalid() {
         for (flags, index, start, count) in [
             (TRIGGER | 1, 5, 0, 0),        // no such type

@@ -13,6 +13,7 @@ const MAX_VECTORS: u64 = 2048;
 pub struct Outside {
     sizes: [u64; REGIONS],
     pub vectors: u16,
+    pub without_intx: bool,
     doorbells: Vec<Doorbell>,
     isr: Vec<Window>,
     pending: Option<Window>,
@@ -43,6 +44,7 @@ impl Outside {
         let outside = Self {
             sizes,
             vectors: vectors.ok_or_else(|| format!("{} vectors are more than {MAX_VECTORS}", description.vectors))?,
+            without_intx: description.without_intx,
             doorbells: description.doorbells,
             isr: description.isr,
             pending: description.pending,
@@ -131,6 +133,7 @@ mod tests {
             ],
             isr: vec![Window { region: 0, offset: 19, size: 1 }, Window { region: 4, offset: 0x1000, size: 1 }],
             pending: Some(Window { region: 4, offset: 0x2800, size: 8 }),
+            without_intx: false,
         }
     }
 

@@ -48,7 +48,8 @@ fn function(pump: &mut Pump, id: u32) -> (Function, SocketAddr) {
     let address = SocketAddr::from_abstract_name(name()).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
     let regions = vec![Region { index: 7, size: 4096 }];
-    let description = Description { regions, vectors: 0, doorbells: vec![], isr: vec![], pending: None };
+    let description =
+        Description { regions, vectors: 0, doorbells: vec![], isr: vec![], pending: None, without_intx: false };
     let (state, effects, counters) = (Vec::new(), vec![], pump.counters.function(id));
     let made = Made { id, state, effects, representor: None, counters, records: None };
     let made = Function::create(made, description, listener.into(), &mut pump.world);

@@ -25,7 +25,7 @@ pub use batch::{Batch, Chain, Payload, pour};
 pub use command::Control;
 pub use fault::{Breach, Fault};
 pub use layout::Ring;
-pub use moderation::Moderation;
+pub use moderation::{Hold, Moderation, Pace};
 pub use receive::{Receive, Room};
 pub use transmit::Transmit;
 

@@ -88,7 +88,7 @@ impl Function {
                     None => self.limit_frames(world),
                 }
             }
-            AnyEffect::SetLink(_) | AnyEffect::SetFabric(_) | AnyEffect::SetFilter(_) => {
+            AnyEffect::SetLink(_) | AnyEffect::SetFabric(_) | AnyEffect::SetFilter(_) | AnyEffect::SetCoalescing(_) => {
                 world.worker.send(order(self.port.id, effect)?);
             }
             other => return Err(format!("{other:?} is for functions that have registers here")),

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
 
 use super::dirty::Dirty;
 use super::flood::Underway;
@@ -17,7 +16,7 @@ use crate::locked::{Company, Locked};
 use crate::memory::Table;
 use crate::offload::Offloads;
 use crate::port::{LONGEST, Tap};
-use crate::ring::{Control, Fault, Receive, Ring, Transmit};
+use crate::ring::{Control, Fault, Hold, Receive, Ring, Transmit};
 use crate::switch::{Behind, Rules, Steering};
 
 pub struct Function {
@@ -37,8 +36,8 @@ pub struct Function {
     pub behind: Behind,
     pub rules: Rules,
     pub steering: Steering,
-    /// How interrupts of a queue are held back: buffers and time.
-    pub coalescing: HashMap<u16, (u32, Duration)>,
+    /// How interrupts of a queue are held back.
+    pub coalescing: HashMap<u16, Hold>,
     pub pairs: u16,
     pub link: bool,
     pub fabric: bool,

@@ -60,9 +60,7 @@ impl Engine {
                 self.change(function, |port| port.pairs = pairs.clamp(1, MOST_PAIRS))
             }
             Order::SetHash { function, hash } => self.change(function, |port| port.steering.set(&hash)),
-            Order::SetCoalescing { function, queue, packets, period } => {
-                self.set_coalescing(function, queue, packets, period);
-            }
+            Order::SetCoalescing { function, queue, hold } => self.set_coalescing(function, queue, hold),
             Order::SetLink { function, up } => {
                 self.change(function, |port| port.link = up);
                 self.settle(function);

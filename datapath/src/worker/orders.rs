@@ -4,7 +4,6 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
 
 use super::dirty::Dirty;
 use super::kick::Kick;
@@ -13,6 +12,7 @@ use crate::interrupt::Lines;
 use crate::memory::Table;
 use crate::offload::Offloads;
 use crate::port::Wire;
+use crate::ring::Hold;
 use crate::ring::record::Place;
 
 /// 0..1023, chosen by the controller.
@@ -166,8 +166,7 @@ pub enum Order {
     SetCoalescing {
         function: FunctionId,
         queue: u16,
-        packets: u32,
-        period: Duration,
+        hold: Hold,
     },
     SetLink {
         function: FunctionId,

@@ -10,7 +10,7 @@ use super::orders::FunctionId;
 use super::turn::Turn;
 use crate::counters::{QUEUES, Queue as Counter};
 use crate::locked::Company;
-use crate::ring::{Moderation, Receive, Ring, Transmit};
+use crate::ring::{Hold, Moderation, Receive, Ring, Transmit};
 
 /// When, for which function, for which of its queues.
 type Timer = Reverse<(Duration, FunctionId, u16)>;
@@ -116,11 +116,11 @@ impl Engine {
     }
 
     /// How a queue's interrupts are held back from now on, and whenever it starts anew.
-    pub(super) fn set_coalescing(&mut self, function: FunctionId, queue: u16, packets: u32, period: Duration) {
+    pub(super) fn set_coalescing(&mut self, function: FunctionId, queue: u16, hold: Hold) {
         let Some(port) = self.fabric.get(function).filter(|_| usize::from(queue) < QUEUES) else { return };
-        port.coalescing.insert(queue, (packets, period));
+        port.coalescing.insert(queue, hold);
         let now = self.local().now;
-        self.in_turn().moderate(function, queue, now, |moderation| moderation.set(packets, period));
+        self.in_turn().moderate(function, queue, now, |moderation| moderation.set(hold));
     }
 
     /// Sends the interrupts of a function that are held back.
@@ -134,10 +134,10 @@ impl Engine {
 impl Function {
     /// A queue starts as its function was told to serve it.
     pub fn moderate(&self, number: u16, queue: &mut Queue) {
-        let Some((packets, period)) = self.coalescing.get(&number) else { return };
+        let Some(hold) = self.coalescing.get(&number) else { return };
         match queue {
-            Queue::Receive(queue) => queue.get_mut().moderation.set(*packets, *period),
-            Queue::Transmit(queue) => queue.get_mut().moderation.set(*packets, *period),
+            Queue::Receive(queue) => queue.get_mut().moderation.set(*hold),
+            Queue::Transmit(queue) => queue.get_mut().moderation.set(*hold),
             Queue::Control(_) => {}
         }
     }

@@ -179,7 +179,7 @@ class Device:
                 self.alone.clear()
                 self.identity(peer=peers.named(event.cause))
                 log.info("%s: a VMM connected: %s", self.name, self.peer or "a process that cannot be seen from here")
-                return Effects()
+                return self.function.connected() if isinstance(self.function, VhostFunction) else Effects()
             case "disconnected":
                 self.connected = False
                 self.alone.set()

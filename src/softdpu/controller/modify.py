@@ -1,4 +1,4 @@
-"""``virtnet modify … device``: what may change while a driver is bound, what may not, and what only a VF has."""
+"""``virtnet modify``: what may change while a driver is bound, what may not, and what only a VF has."""
 
 import errno
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from softdpu.controller.hosts import Hosts
 from softdpu.controller.lifecycle import Lifecycle
 from softdpu.controller.plug import Plugger
 from softdpu.controller.replug import out_of_their_hosts
-from softdpu.controller.requests import ModifyDevice, parse_mac
+from softdpu.controller.requests import Modify, ModifyDevice, ModifyQueue, parse_mac
 from softdpu.controller.vfs import Vfs
 from softdpu.net.mistakes import DriverBound, Mistake
 from softdpu.net.state import FunctionConfig
@@ -22,11 +22,6 @@ from softdpu.virtio.outcome import NOTHING, Effects
 
 VF_ONLY = {"msix_num": "MSI-X vectors", "num_qps": "queue pairs"}
 OF_THE_VMM = frozenset({"mac", "mtu", "speed"})
-NOT_YET: dict[str, str] = {
-    "rx_mode": "the receive mode is the driver's, and it would set it back.",
-    "state": "a device's state follows its driver: use -l 0 or -l 1 for the link.",
-    "dim_config": "interrupt moderation is not offered by this device.",
-}
 # What makes another function of the device, with the reason why some devices keep it.
 SHAPE = {
     "msix_num": "",
@@ -39,6 +34,12 @@ SETTERS: dict[str, Callable[[AnyFunction, Any], Effects]] = {
     "mtu": lambda function, mtu: function.set_mtu(mtu),
     "speed": lambda function, speed: function.set_speed(speed),
     "link": lambda function, link: function.set_link(bool(link)),
+    "state": lambda function, state: function.set_state(state),
+    "rx_mode": lambda function, modes: function.set_rx_mode(modes),
+    "dim_config": lambda function, dim: function.set_moderation(dynamic=dim == "enable"),
+    "period_mode": lambda function, mode: function.set_moderation(mode=mode),
+    "period": lambda function, microseconds: function.set_moderation(microseconds=microseconds),
+    "max_count": lambda function, packets: function.set_moderation(packets=packets),
 }
 Keep = Callable[[Device], None]
 
@@ -68,6 +69,13 @@ async def carry_out(
     for device, effects in zip(devices, changed, strict=True):
         await life.update(device, effects)
         await _follow(life, hosts, device, request)
+
+
+async def moderate(life: Lifecycle, plugger: Plugger, devices: Sequence[Device], request: ModifyQueue) -> None:
+    """How the queues of the devices interrupt: all of the changes to all of them, or none. Raises OperatorError."""
+    rehearse(devices, request)
+    for device, effects in zip(devices, commit(devices, request, plugger.keep_or_refuse), strict=True):
+        await life.update(device, effects)
 
 
 def shown_by_its_vmm(device: Device, request: ModifyDevice) -> bool:
@@ -105,7 +113,7 @@ async def _follow(life: Lifecycle, hosts: Hosts, device: Device, request: Modify
         await hosts.show_link(device)
 
 
-def rehearse(devices: Sequence[Device], request: ModifyDevice) -> None:
+def rehearse(devices: Sequence[Device], request: Modify) -> None:
     """Whether all of it can be done, tried on copies. Raises OperatorError."""
     for device in devices:
         for name in request.changes:
@@ -113,7 +121,7 @@ def rehearse(devices: Sequence[Device], request: ModifyDevice) -> None:
         apply(device, copied(device.function), request)
 
 
-def commit(devices: Sequence[Device], request: ModifyDevice, keep: Keep) -> list[Effects]:
+def commit(devices: Sequence[Device], request: Modify, keep: Keep) -> list[Effects]:
     """All of the changes to all of the functions and their files, or none. Raises OperatorError."""
     before = [(device, copied(device.function)) for device in devices]
     try:
@@ -129,7 +137,7 @@ def commit(devices: Sequence[Device], request: ModifyDevice, keep: Keep) -> list
     return changed
 
 
-def apply(device: Device, function: AnyFunction, request: ModifyDevice) -> Effects:
+def apply(device: Device, function: AnyFunction, request: Modify) -> Effects:
     """The changes to one function of a device, as far as they can be done. Raises OperatorError."""
     effects = NOTHING
     for name, value in request.changes.items():
@@ -160,8 +168,6 @@ def check(device: Device, name: str) -> None:
         )
     if name in OF_THE_VMM and isinstance(device.function, VhostFunction) and device.connected:
         _check_vmm(device, device.function, name)
-    if name in NOT_YET:
-        raise errors.NotSupported(f"changing {name} of {device.name}", NOT_YET[name])
 
 
 def _check_vmm(device: Device, function: VhostFunction, name: str) -> None:

@@ -3,7 +3,7 @@
 import logging
 import stat
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -21,6 +21,8 @@ from softdpu.controller.requests import (
     parse_mac,
 )
 from softdpu.controller.root import SOCKET_PATH_LIMIT
+from softdpu.net.settings import LONGEST_HELD, MOST_HELD, MOST_MODES
+from softdpu.net.state import Moderation
 
 log = logging.getLogger("softdpu.recovery")
 LARGEST = 64 << 10  # bytes; a file is a few hundred
@@ -55,6 +57,11 @@ class RecoveryFile(msgspec.Struct, omit_defaults=True, frozen=True):
     export: Export = "vfio-user"
     export_reason: Annotated[str, msgspec.Meta(max_length=256)] = ""
     connects_to: Annotated[str, msgspec.Meta(max_length=SOCKET_PATH_LIMIT)] = ""
+    rx_mode: Annotated[int, msgspec.Meta(ge=0, le=MOST_MODES)] | None = None
+    rq_cq_max_count: Annotated[int, msgspec.Meta(ge=0, le=MOST_HELD)] = 0
+    rq_cq_period: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_HELD)] = 0
+    rq_cq_period_mode: Literal["event", "cqe"] = "event"
+    dim: Literal[0, 1] = 0
     boot: Annotated[str, msgspec.Meta(max_length=64)] = ""  # of a VF: the boot of the machine in which it was made
 
     def __post_init__(self) -> None:
@@ -67,6 +74,23 @@ class RecoveryFile(msgspec.Struct, omit_defaults=True, frozen=True):
     def mac_bytes(self) -> bytes:
         """The MAC address, 6 bytes."""
         return parse_mac(self.mac)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What an operator changes in a device at any time: fields of its configuration."""
+        return {
+            "mac": self.mac_bytes,
+            "mtu": self.mtu,
+            "speed": self.speed,
+            "link_up": bool(self.link),
+            "rx_mode": self.rx_mode,
+            "moderation": Moderation(
+                packets=self.rq_cq_max_count,
+                microseconds=self.rq_cq_period,
+                mode=self.rq_cq_period_mode,
+                dynamic=bool(self.dim),
+            ),
+        }
 
 
 def content(device: Device, boot: str = "") -> RecoveryFile:
@@ -94,6 +118,11 @@ def content(device: Device, boot: str = "") -> RecoveryFile:
         export=device.export,
         export_reason=record.export_reason,
         connects_to=record.connects_to,
+        rx_mode=config.rx_mode,
+        rq_cq_max_count=config.moderation.packets,
+        rq_cq_period=config.moderation.microseconds,
+        rq_cq_period_mode=config.moderation.mode,
+        dim=1 if config.moderation.dynamic else 0,
         boot=boot,
     )
 

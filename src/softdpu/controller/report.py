@@ -18,7 +18,7 @@ from softdpu.net.features import ABSENT, IMPLEMENTED, pairs
 from softdpu.net.state import FunctionConfig
 from softdpu.net.vhost import VhostFunction, VhostState
 from softdpu.spec.features import name_of
-from softdpu.virtio.effects import NO_VECTOR
+from softdpu.virtio.effects import NO_VECTOR, SetCoalescing
 
 STATUS_BITS = (
     (0x01, "ACK"),
@@ -173,7 +173,7 @@ def _port(subject: Device, parent_address: str) -> dict[str, Any]:
         "sf_vhca_id": hex(subject.number + 1),
         "sf_rqt_num": "0x0",
         "aarfs": "disabled",
-        "dim": "disabled",
+        "dim": "enabled" if subject.function.state.config.moderation.dynamic else "disabled",
     }
 
 
@@ -202,11 +202,17 @@ def queried(
         "status": status(function.status),
         "reset": int(function.status == 0),
         "enabled": int(bool(function.status & 0x04)),
+        **_received(subject),
         "drops": drops(subject, link),
     }
     wanted = set(queues)
     infos = [queue_info(subject, link, index) for index in enabled(subject) if index in wanted]
     return answer | ({"enabled-queues-info": infos} if wanted else {})
+
+
+def _received(subject: Device) -> dict[str, str]:
+    """The modes of reception, of a device whose driver tells them here."""
+    return {} if isinstance(subject.function, VhostFunction) else {"rx_mode": hex(subject.function.rx_mode)}
 
 
 def drops(subject: Device, link: DatapathLink) -> dict[str, int]:
@@ -239,7 +245,7 @@ def queue_info(subject: Device, link: DatapathLink, index: int) -> dict[str, str
     } | queue_counters(counted, subject.function.coalescing(index))
 
 
-def queue_counters(counted: dict[str, int], held_back: tuple[int, int]) -> dict[str, str]:
+def queue_counters(counted: dict[str, int], held_back: SetCoalescing) -> dict[str, str]:
     """The counters of a queue, as strings; one without a meaning here is "0"."""
     return {
         "received_desc": str(counted["received_desc"]),
@@ -254,9 +260,9 @@ def queue_counters(counted: dict[str, int], held_back: tuple[int, int]) -> dict[
         "aux_handler_schd_number": "0",
         "max_post_desc_number": "0",
         "total_bytes": str(counted["octets"]),
-        "rq_cq_max_count": str(held_back[0]),
-        "rq_cq_period": str(held_back[1]),
-        "rq_cq_period_mode": "0",
+        "rq_cq_max_count": str(held_back.packets),
+        "rq_cq_period": str(held_back.microseconds),
+        "rq_cq_period_mode": str(int(held_back.pace == "cqe")),
     }
 
 
@@ -286,7 +292,7 @@ def administration(subject: Device) -> dict[str, Any]:
     return {"admin-queue": {"VQ Index": subject.function.admin_queue, "commands": counts, "recent": recent}}
 
 
-def queue_stats(counted: dict[str, int], held_back: tuple[int, int], index: int) -> dict[str, Any]:
+def queue_stats(counted: dict[str, int], held_back: SetCoalescing, index: int) -> dict[str, Any]:
     """Packet sizes and counters of one queue: rx_ names on receive queues, tx_ names on transmit queues."""
     prefix = "tx_" if index % 2 else "rx_"
     sizes = {prefix + name: counted[counter] for name, counter in OCTET_BINS}

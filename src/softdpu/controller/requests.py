@@ -12,6 +12,7 @@ import msgspec
 from softdpu.controller.errors import InvalidValue, OperatorError
 from softdpu.controller.export import Wish
 from softdpu.controller.root import SOCKET_PATH_LIMIT
+from softdpu.net.settings import LONGEST_HELD, MOST_HELD, MOST_MODES
 
 Json: TypeAlias = dict[str, Any]
 
@@ -20,6 +21,10 @@ SUCCESS: Json = {"errno": 0, "errstr": "Success"}
 MTU_RANGE = range(68, 9217)
 QUEUE_SIZES = tuple(1 << n for n in range(1, 16))  # 2..32768
 SPEEDS = range(0, 0x8000_0000)  # Mb/s, virtio 1.3 §5.1.4
+STATES = range(0x100)  # device_status
+RX_MODES = range(MOST_MODES + 1)
+PERIODS = range(LONGEST_HELD + 1)  # µs
+MAX_COUNTS = range(MOST_HELD + 1)
 MOST_VECTORS = 2048  # of the MSI-X capability (PCI 3.0 §6.8.2)
 MOST_QUEUES = 65  # 32 pairs and the control queue
 
@@ -78,6 +83,12 @@ def check_at_least(what: str, value: int | None, least: int) -> None:
     """A count that is not below its least value."""
     if value is not None and value < least:
         raise InvalidValue(what, value, f"{least} or more")
+
+
+def check_within(what: str, value: int | None, accepted: range) -> None:
+    """A number of a range."""
+    if value is not None and value not in accepted:
+        raise InvalidValue(what, value, f"{accepted.start}..{accepted.stop - 1}")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -190,10 +201,30 @@ class Stats(DeviceRef, frozen=True, kw_only=True):
         check_at_least("queue_id", self.queue_id, 0)
 
 
-class ModifyDevice(DeviceRef, frozen=True, kw_only=True):
-    """Change properties of a device, or of all; what is None stays as it is."""
+class Modify(DeviceRef, frozen=True, kw_only=True):
+    """Change something of a device, or of all; what is None stays as it is."""
 
     all: bool = False
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What to change, by name, in the order declared."""
+        return {name: value for name in self.options() if (value := getattr(self, name)) is not None}
+
+    @classmethod
+    def options(cls) -> list[str]:
+        """The names of what can be changed."""
+        return [name for name in cls.__struct_fields__ if name not in ("pf", "vf", "vuid", "all")]
+
+    def check_changes(self, example: str) -> None:
+        """There is something to change."""
+        if not self.changes:
+            raise OperatorError(errno.EINVAL, f"nothing to modify: give at least one option, such as {example}.")
+
+
+class ModifyDevice(Modify, frozen=True, kw_only=True):
+    """Change properties of a device."""
+
     mac: str | None = None
     mtu: int | None = None
     speed: int | None = None  # Mb/s
@@ -221,19 +252,14 @@ class ModifyDevice(DeviceRef, frozen=True, kw_only=True):
             raise InvalidValue("speed", self.speed, f"0..{SPEEDS.stop - 1} Mb/s")
         check_at_least("msix_num", self.msix_num, 0)
         check_at_least("num_qps", self.num_qps, 1)
-        if not self.changes:
-            raise OperatorError(errno.EINVAL, "nothing to modify: give at least one option, such as -m MAC or -t MTU.")
+        check_within("state", self.state, STATES)
+        check_within("rx_mode", self.rx_mode, RX_MODES)
+        self.check_changes("-m MAC or -t MTU")
 
     def refuse_one_mac_for_all(self) -> None:
         """Two devices with one address would cut each other off."""
         if self.all:
             raise OperatorError(errno.EINVAL, "one MAC for all devices is refused: modify them one by one (-p PF).")
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """The properties to change, by name, in the order declared."""
-        fields = [name for name in self.__struct_fields__ if name not in ("pf", "vf", "vuid", "all")]
-        return {name: value for name in fields if (value := getattr(self, name)) is not None}
 
     @property
     def mac_bytes(self) -> bytes | None:
@@ -246,18 +272,18 @@ class ModifyDevice(DeviceRef, frozen=True, kw_only=True):
         return None if self.features is None else parse_features(self.features)
 
 
-class ModifyQueue(DeviceRef, frozen=True, kw_only=True):
+class ModifyQueue(Modify, frozen=True, kw_only=True):
     """Change how a device's queues moderate interrupts."""
 
-    all: bool = False
     period_mode: Literal["event", "cqe"] | None = None
     period: int | None = None  # microseconds
     max_count: int | None = None
 
     def __post_init__(self) -> None:
         self.check(required=not self.all)
-        check_at_least("period", self.period, 0)
-        check_at_least("max_count", self.max_count, 0)
+        check_within("period", self.period, PERIODS)
+        check_within("max_count", self.max_count, MAX_COUNTS)
+        self.check_changes("-n PERIOD -c MAX_COUNT")
 
 
 class Log(Request, frozen=True, kw_only=True):

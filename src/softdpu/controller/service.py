@@ -190,12 +190,13 @@ class Controller:
         return dict(SUCCESS)
 
     async def modify_queue(self, request: ModifyQueue) -> Json:
-        """Interrupt moderation: the driver's to set."""
-        names = ", ".join(device.name for device in self.chosen(request))
-        raise errors.NotSupported(
-            f"interrupt moderation of {names or 'no device'}",
-            "a driver sets that for its own queues, on Linux with ethtool -C; virtnet query shows it as rq_cq_*.",
-        )
+        """How the queues of one device interrupt, or those of all of them."""
+
+        async def change() -> None:
+            await modify.moderate(self.life, self.plugger, self.chosen(request), request)
+
+        await self.changes.make("modify queues", change, of_set=False)
+        return dict(SUCCESS)
 
     # ---- the service itself
 

@@ -204,9 +204,8 @@ class Vfs:
         if file is None:
             return fresh
         vectors = fresh.vectors if file.num_msix is None else file.num_msix
-        changes = {"mac": file.mac_bytes, "mtu": file.mtu, "speed": file.speed, "link_up": bool(file.link)}
         shape = {"queues": file.mq, "vectors": vectors, "queue_size": file.max_queue_size}
-        return msgspec.structs.replace(fresh, **changes, **shape, features=parse_features(file.features))
+        return msgspec.structs.replace(fresh, **file.chosen, **shape, features=parse_features(file.features))
 
     def _mac(self, pf: Device, vuid: str, number: int) -> bytes:
         """``mac_base`` and so on, PF after PF; beyond ``vfs_per_pf`` it would be the next PF's."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from softdpu.net import control
 from softdpu.net.filters import TABLE
 from softdpu.net.network import NetworkDevice
-from softdpu.net.state import FilterState, HashState, NetState
+from softdpu.net.state import CoalescingState, FilterState, HashState, NetState
 from softdpu.net.statistics import nothing
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
@@ -63,10 +63,16 @@ def _values(device: NetworkDevice) -> Iterator[tuple[Selector, bytes]]:
     yield from _steering(net)
     if net.offloads is not None:
         yield OFFLOADS, net.offloads.to_bytes(n.OFFLOADS_BYTES, "little")
-    yield TRANSMIT, n.COAL.pack(*net.coalescing.transmit)
-    yield RECEIVE, n.COAL.pack(*net.coalescing.receive)
-    if net.coalescing.queues:
-        each = sorted(net.coalescing.queues.items())
+    yield from _coalescing(net.coalescing)
+
+
+def _coalescing(state: CoalescingState) -> Iterator[tuple[Selector, bytes]]:
+    """What the driver said; what the operator has set is not the driver's to move."""
+    for selector, setting in ((TRANSMIT, state.transmit), (RECEIVE, state.receive)):
+        if setting is not None:
+            yield selector, n.COAL.pack(*setting)
+    if state.queues:
+        each = sorted(state.queues.items())
         yield EACH, b"".join(n.COAL_QUEUE.pack(queue, 0) + n.COAL.pack(*setting) for queue, setting in each)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from softdpu.net.state import NetState
+from softdpu.net.state import FunctionConfig, NetState
 from softdpu.virtio.effects import Role
 from softdpu.virtio.outcome import Effects
 
@@ -15,6 +15,10 @@ class Commanded(Protocol):
 
     net: NetState
     max_pairs: int
+
+    @property
+    def config(self) -> FunctionConfig:
+        """What the operator decided."""
 
     def has(self, bit: int) -> bool:
         """Whether a feature is in force."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from softdpu.net.coalescing import coalesce
 from softdpu.net.commanded import Commanded, Done, Handler
-from softdpu.net.filters import addresses, with_vlan
+from softdpu.net.filters import MODES, addresses, with_vlan
 from softdpu.net.state import FilterState
 from softdpu.net.statistics import Counted, statistics
 from softdpu.net.steering import multiqueue
@@ -33,18 +33,8 @@ def _receive_mode(device: Commanded, command: int, data: bytes) -> Done:
     """§5.1.6.5.1: one byte, 0 or 1."""
     if data not in (b"\0", b"\1"):
         return None
-    setattr(device.net.filter, _MODES[command], bool(data[0]))
+    setattr(device.net.filter, MODES[command], bool(data[0]))
     return device.filter_effects()
-
-
-_MODES = {
-    n.CTRL_RX_PROMISC: "promiscuous",
-    n.CTRL_RX_ALLMULTI: "all_multicast",
-    n.CTRL_RX_ALLUNI: "all_unicast",
-    n.CTRL_RX_NOMULTI: "no_multicast",
-    n.CTRL_RX_NOUNI: "no_unicast",
-    n.CTRL_RX_NOBCAST: "no_broadcast",
-}
 
 
 def _mac(device: Commanded, command: int, data: bytes) -> Done:

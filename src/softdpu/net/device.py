@@ -18,12 +18,13 @@ import msgspec
 from softdpu.net.bars import IoRegion, ModernRegion
 from softdpu.net.coalescing import of_queue
 from softdpu.net.features import offered, withheld
-from softdpu.net.mistakes import DriverBound
-from softdpu.net.network import NetworkDevice, queue_total, shape
+from softdpu.net.filters import in_mode, rx_mode
+from softdpu.net.mistakes import BadSetting, DriverBound
+from softdpu.net.network import NetworkDevice, fresh_state, queue_total, shape
 from softdpu.net.parts import with_parts
 from softdpu.net.saved import SavedFunction, fitted
-from softdpu.net.settings import check, check_mac, check_mtu, check_speed
-from softdpu.net.state import FunctionConfig, FunctionState, NetState
+from softdpu.net.settings import check, check_mac, check_mtu, check_rx_mode, check_speed, moderated
+from softdpu.net.state import CoalescingState, FunctionConfig, FunctionState
 from softdpu.net.statistics import Counted, nothing
 from softdpu.net.validation import validated
 from softdpu.pci.config_space import ConfigSpace
@@ -34,7 +35,7 @@ from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.spec.pci_extended import SRIOV, VF_ENABLE, VF_MEMORY_ENABLE
 from softdpu.virtio.admin.owner import Owner
-from softdpu.virtio.effects import Freeze, Reset, SetConfigVector, SetInterrupts
+from softdpu.virtio.effects import Freeze, Reset, SetCoalescing, SetConfigVector, SetInterrupts
 from softdpu.virtio.negotiation import Negotiation, Verdict
 from softdpu.virtio.outcome import NOTHING, Effects, effects, note
 from softdpu.virtio.parts import Part
@@ -82,7 +83,7 @@ class Function:
         """A function as it comes out of reset. Raises ``Mistake`` for a configuration that cannot be."""
         check(config)
         virtio = VirtioState(queues=tuple(QueueState() for _ in range(queue_total(config))))
-        return cls(FunctionState(config=config, virtio=virtio, net=NetState(mac=config.mac)))
+        return cls(FunctionState(config=config, virtio=virtio, net=fresh_state(config)))
 
     @classmethod
     def restore(cls, state: FunctionState) -> Function:
@@ -236,6 +237,36 @@ class Function:
         self._configure(speed=speed)
         return self._virtio.config_changed()
 
+    def set_moderation(self, **changes: int | str) -> Effects:
+        """How interrupts are held back, fields of ``Moderation``: the last word on it, until the driver has another."""
+        self._configure(moderation=moderated(self.state.config.moderation, changes))
+        self.state.net.coalescing = CoalescingState()
+        return self._device.moderation_effects()
+
+    def set_rx_mode(self, modes: int) -> Effects:
+        """Which frames come in, bits of ``filters.MODES``: likewise, and mode by mode."""
+        check_rx_mode(modes)
+        self._configure(rx_mode=modes)
+        self.state.net.filter = in_mode(self.state.net.filter, modes)
+        return self._device.filter_effects()
+
+    def set_state(self, status: int) -> Effects:
+        """A device status that a device can come to by itself: NEEDS_RESET, or 0 where no driver is at work."""
+        if status == self.status:
+            return NOTHING
+        if status == 0:
+            if not self.status & (v.FAILED | v.NEEDS_RESET):
+                self._unbound("the device status")
+            return self.reset()
+        if status not in (v.NEEDS_RESET, self.status | v.NEEDS_RESET):
+            raise BadSetting(
+                f"state {status:#x} is the driver's to set, which is at {self.status:#x}: a device itself can ask its "
+                f"driver for a reset ({v.NEEDS_RESET:#x}) or be reset (0)"
+            )
+        if self.transitional_mode != "modern":
+            raise BadSetting("there is no driver that could be asked for a reset: legacy ones do not know of it")
+        return self._virtio.ask_for_reset()
+
     def announce(self) -> Effects:
         """Asks the driver to make itself known on the network (§5.1.6.5.4), where it has agreed to."""
         if not (self._device.has(f.NET_GUEST_ANNOUNCE) and self.status & v.DRIVER_OK):
@@ -299,9 +330,14 @@ class Function:
         size, addresses = self._virtio.size_of(queue), (queue.descriptor, queue.driver, queue.device)
         return QueueView(index, size, queue.vector, queue.enabled, index, *addresses)
 
-    def coalescing(self, queue: int) -> tuple[int, int]:
-        """How long a queue's interrupts are held back: frames and microseconds; 0 of either: they are not."""
-        return of_queue(self.state.net.coalescing, queue)
+    def coalescing(self, queue: int) -> SetCoalescing:
+        """How a queue's interrupts are held back."""
+        return of_queue(self.state.config, self.state.net.coalescing, queue)
+
+    @property
+    def rx_mode(self) -> int:
+        """Which frames come in: bits of ``filters.MODES``."""
+        return rx_mode(self.state.net.filter)
 
     @property
     def transitional_mode(self) -> Mode | None:

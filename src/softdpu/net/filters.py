@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from softdpu.net.state import FilterState
 from softdpu.spec.virtio_net import MAC_BYTES, VLAN_BYTES
 from softdpu.virtio.effects import SetFilter
 
+MODES = ("promiscuous", "all_multicast", "all_unicast", "no_multicast", "no_unicast", "no_broadcast")
 TABLE = 64  # addresses of each kind; a driver that has more gets all of that kind (§5.1.6.5.2, footnote)
 
 
@@ -21,6 +24,16 @@ def set_filter(filters: FilterState, mac: bytes, vlan_filtering: bool) -> SetFil
         addresses=(mac, *filters.unicast, *filters.multicast),
         vlans=(filters.vlans or bytes(VLAN_BYTES)) if vlan_filtering else None,
     )
+
+
+def rx_mode(filters: FilterState) -> int:
+    """The modes of reception as a mask: bit n is command n of the class CTRL_RX (§5.1.6.5.1)."""
+    return sum(getattr(filters, mode) << bit for bit, mode in enumerate(MODES))
+
+
+def in_mode(filters: FilterState, modes: int) -> FilterState:
+    """The same filter in other modes."""
+    return msgspec.structs.replace(filters, **{mode: bool(modes >> bit & 1) for bit, mode in enumerate(MODES)})
 
 
 def addresses(table: bytes) -> tuple[bytes, ...] | None:

@@ -25,5 +25,11 @@ class DriverBound(Mistake):
     errno = errno.EBUSY
 
 
+class NotOurs(Mistake):
+    """What was to change is the VMM's, over vhost-user."""
+
+    errno = errno.EOPNOTSUPP
+
+
 class BadState(Mistake):
     """A saved state does not describe a function. The text names the field."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from softdpu.net import coalescing, control
 from softdpu.net.config import config_bytes, patched_mac
 from softdpu.net.features import has_control, offered, pairs
-from softdpu.net.filters import set_filter
-from softdpu.net.state import FunctionConfig, FunctionState, NetState
+from softdpu.net.filters import in_mode, set_filter
+from softdpu.net.state import FilterState, FunctionConfig, FunctionState, NetState
 from softdpu.net.statistics import Counted
 from softdpu.net.steering import steering
 from softdpu.pci.plan import Plan, plan
@@ -41,6 +41,12 @@ def queue_total(config: FunctionConfig) -> int:
 def shape(config: FunctionConfig) -> Plan:
     """Identity, BARs and capabilities of the function."""
     return plan(config.layout, config.vectors, queue_total(config), config.sriov, virtual=config.virtual)
+
+
+def fresh_state(config: FunctionConfig) -> NetState:
+    """What a driver finds: all as the operator has it."""
+    received = FilterState() if config.rx_mode is None else in_mode(FilterState(), config.rx_mode)
+    return NetState(mac=config.mac, filter=received)
 
 
 class NetworkDevice:
@@ -147,16 +153,16 @@ class NetworkDevice:
         return self.filter_effects() + self.offload_effects()
 
     def reset(self) -> Effects:
-        """The operator's address, no filters, one pair, nothing to announce."""
-        fresh = NetState(mac=self.config.mac)
+        """All as the operator has it: the address, no filters, one pair, nothing to announce."""
+        fresh = fresh_state(self.config)
         for field in NetState.__struct_fields__:
             setattr(self.net, field, getattr(fresh, field))
         self.owner.reset()
-        return self.filter_effects() + self.offload_effects() + self.steering_effects()
+        return self.filter_effects() + self.offload_effects() + self.steering_effects() + self._held_back()
 
     def queue_reset(self, index: int) -> Effects:
         """Enabled again, a queue goes by what holds for its kind (§5.1.6.5.9.5)."""
-        return coalescing.restarted(self.net.coalescing, index)
+        return coalescing.restarted(self.config, self.net.coalescing, index)
 
     def moves_frames(self, queue: int) -> bool:
         """Whether a queue is an enabled receive or transmit queue."""
@@ -223,6 +229,8 @@ class NetworkDevice:
 
     def _held_back(self) -> Effects:
         """How interrupts are held back, where they are."""
-        state = self.net.coalescing
-        held = [queue for queue in range(2 * self.max_pairs) if coalescing.of_queue(state, queue) != coalescing.OFF]
-        return coalescing.settings(state, held)
+        return coalescing.held_back(self.config, self.net.coalescing, range(2 * self.max_pairs))
+
+    def moderation_effects(self) -> Effects:
+        """How interrupts are held back, of every queue that moves frames."""
+        return coalescing.settings(self.config, self.net.coalescing, range(2 * self.max_pairs))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
+
 from softdpu.net.features import IMPLEMENTED
+from softdpu.net.filters import MODES
 from softdpu.net.mistakes import BadSetting, NotImplementedFeature
-from softdpu.net.state import FunctionConfig
+from softdpu.net.state import FunctionConfig, Moderation
 from softdpu.pci.sriov import MOST_VECTORS as MOST_VF_VECTORS
 from softdpu.pci.sriov import MOST_VFS, Sriov
 from softdpu.spec import virtio_net as n
@@ -13,6 +18,9 @@ from softdpu.spec.virtio_pci import MAX_QUEUE_SIZE, MAX_VECTORS
 
 MIN_QUEUES, MAX_QUEUES = 2, 2 * n.MAX_PAIRS + 1
 MIN_QUEUE_SIZE = 2
+MOST_MODES = (1 << len(MODES)) - 1
+MOST_HELD = 0xFFFF  # buffers used before an interrupt: a queue has fewer
+LONGEST_HELD = 1_000_000  # microseconds; the datapath holds none back for longer
 
 
 def check(config: FunctionConfig) -> None:
@@ -32,6 +40,9 @@ def check(config: FunctionConfig) -> None:
     if config.virtual and (config.sriov is not None or config.layout == "legacy"):
         raise BadSetting("a VF has no VFs of its own, and no I/O BAR: its layout is modern or transitional")
     check_features(config.features)
+    check_moderation(config.moderation)
+    if config.rx_mode is not None:
+        check_rx_mode(config.rx_mode)
 
 
 def _check_sriov(sriov: Sriov) -> None:
@@ -68,6 +79,26 @@ def check_features(features: int) -> None:
             f"features {features:#x} asks for {names}, which this device does not implement; "
             f"leave {missing:#x} out, the bits it has are {IMPLEMENTED:#x}"
         )
+
+
+def moderated(moderation: Moderation, changes: Mapping[str, int | str]) -> Moderation:
+    """The moderation with some fields changed. Raises ``BadSetting``."""
+    changed = msgspec.structs.replace(moderation, **changes)
+    check_moderation(changed)
+    return changed
+
+
+def check_moderation(moderation: Moderation) -> None:
+    """Numbers that the datapath goes by as they are."""
+    _between("max_count", moderation.packets, 0, MOST_HELD)
+    _between("period", moderation.microseconds, 0, LONGEST_HELD)
+    if moderation.mode not in ("event", "cqe"):
+        raise BadSetting(f"period_mode {moderation.mode!r} is neither event nor cqe")
+
+
+def check_rx_mode(modes: int) -> None:
+    """A mask of modes of reception."""
+    _between("rx_mode", modes, 0, MOST_MODES)
 
 
 def _between(name: str, value: int, low: int, high: int) -> None:

@@ -12,6 +12,15 @@ from softdpu.virtio.state import VirtioState
 Layout: TypeAlias = Literal["modern", "transitional", "legacy"]
 
 
+class Moderation(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """How the operator has interrupts of all receive and transmit queues held back; with 0 of either they are not."""
+
+    packets: int = 0  # at most so many buffers used
+    microseconds: int = 0  # at most so long, counted from the last interrupt, or anew from each buffer used
+    mode: Literal["event", "cqe"] = "event"
+    dynamic: bool = False  # instead: as busy as the queue is
+
+
 class FunctionConfig(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """What the operator decides. ``Function.create`` checks it."""
 
@@ -29,6 +38,8 @@ class FunctionConfig(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     virtual: bool = False  # a VF: its owner reaches its legacy registers by administration commands
     legacy_access: bool = False  # of a PF: its VFs can be driven by legacy commands; of a VF: it can
     packed_vq: bool = False  # whether VIRTIO_F_RING_PACKED is offered without being among the features
+    moderation: Moderation = Moderation()  # until the driver commands otherwise
+    rx_mode: int | None = None  # ``filters.MODES`` until the driver commands others; None: all frames pass
 
 
 class FilterState(msgspec.Struct, omit_defaults=True):
@@ -63,8 +74,8 @@ Coalescing: TypeAlias = tuple[int, int]  # packets and microseconds, 32 bits eac
 class CoalescingState(msgspec.Struct, omit_defaults=True):
     """How interrupts are held back, as last commanded (virtio 1.3 §5.1.6.5.9)."""
 
-    receive: Coalescing = (0, 0)  # of a receive queue when it is enabled
-    transmit: Coalescing = (0, 0)  # of a transmit queue
+    receive: Coalescing | None = None  # of a receive queue when it is enabled; None: as the operator has it
+    transmit: Coalescing | None = None  # of a transmit queue
     queues: dict[int, Coalescing] = {}  # of those that differ from that now
 
 

@@ -178,7 +178,7 @@ def _hash(state: HashState, accepted: int, pairs: int) -> Iterator[Fault]:
 
 def _coalescing(state: CoalescingState, queues: int) -> Iterator[Fault]:
     for name, setting in (("receive", state.receive), ("transmit", state.transmit), *state.queues.items()):
-        if any(not 0 <= value < U32 for value in setting):
+        if setting and any(not 0 <= value < U32 for value in setting):
             yield "net.coalescing", f"has {setting} for {name}, which are not two numbers of 32 bits"
     if any(not 0 <= queue < queues for queue in state.queues):
         yield "net.coalescing.queues", f"names a queue beyond {queues}"

@@ -13,16 +13,17 @@ import msgspec
 
 from softdpu.net import backend
 from softdpu.net.backend import Agreement, BackEnd, Ring
+from softdpu.net.coalescing import holds, of_operator
 from softdpu.net.config import config_bytes
 from softdpu.net.device import QueueView
 from softdpu.net.features import DEFAULT, IMPLEMENTED, PACKED, pairs, withheld
-from softdpu.net.mistakes import BadState, DriverBound
-from softdpu.net.settings import check, check_mac, check_mtu, check_speed
+from softdpu.net.mistakes import BadState, DriverBound, NotOurs
+from softdpu.net.settings import check, check_mac, check_mtu, check_speed, moderated
 from softdpu.net.state import FunctionConfig, NetState
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.spec import virtio_pci as v
-from softdpu.virtio.effects import NO_VECTOR, SetDeviceConfig, SetFrameLimit, SetLink
+from softdpu.virtio.effects import NO_VECTOR, SetCoalescing, SetDeviceConfig, SetFrameLimit, SetLink
 from softdpu.virtio.negotiation import Negotiation, Verdict
 from softdpu.virtio.outcome import NOTHING, Effects, effects
 from softdpu.virtio.state import Mode
@@ -115,9 +116,26 @@ class VhostFunction:
         check_speed(speed)
         return NOTHING if speed == self.state.config.speed else self._configure(speed=speed)
 
+    def set_moderation(self, **changes: int | str) -> Effects:
+        """How interrupts are held back, fields of ``Moderation``."""
+        self._configure(moderation=moderated(self.state.config.moderation, changes))
+        return effects(*map(self.coalescing, range(self.description.queues)))
+
     def start_effects(self) -> Effects:
         """What brings a port that knows nothing to this function's present state."""
-        return effects(SetLink(self.state.config.link_up)) + self._limit()
+        return effects(SetLink(self.state.config.link_up)) + self._limit() + self.connected()
+
+    def set_rx_mode(self, _modes: int) -> Effects:
+        """Never: what a driver receives it tells the VMM, by a control queue of which nothing is heard here."""
+        raise NotOurs("the receive mode is the VMM's over vhost-user: its driver tells it there what it receives")
+
+    def set_state(self, _status: int) -> Effects:
+        """Never: the registers are the VMM's."""
+        raise NotOurs("the device status is the VMM's over vhost-user: use -l 0 or -l 1 for the link")
+
+    def connected(self) -> Effects:
+        """A front end has come: what was set of the queues went with the last one."""
+        return effects(*filter(holds, map(self.coalescing, range(self.description.queues))))
 
     def _limit(self) -> Effects:
         return effects(SetFrameLimit(self.state.config.mtu + n.ETHERNET_OVERHEAD))
@@ -189,9 +207,9 @@ class VhostFunction:
             return None
         return "modern" if self.driver_features >> f.VERSION_1 & 1 else "legacy"
 
-    def coalescing(self, _queue: int) -> tuple[int, int]:
-        """Interrupts are never held back: the control queue, by which a driver would ask for it, is the VMM's."""
-        return 0, 0
+    def coalescing(self, queue: int) -> SetCoalescing:
+        """How a queue's interrupts are held back: by the operator only, since the control queue is the VMM's."""
+        return of_operator(self.state.config.moderation, queue)
 
     @property
     def faults(self) -> tuple[str, ...]:

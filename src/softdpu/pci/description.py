@@ -46,3 +46,4 @@ class Description(msgspec.Struct, frozen=True, tag_field="type", tag=str):
     doorbells: tuple[Doorbell, ...]
     isr: tuple[Window, ...]  # one byte each; reading clears (virtio 1.3 §4.1.4.5)
     pending: Window | None  # the MSI-X pending bit array
+    without_intx: bool = False  # a VF has no pin (PCIe 5.0 §9.5.2)

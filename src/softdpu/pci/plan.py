@@ -118,7 +118,7 @@ def describe(shape: Plan, queues: int) -> Description:
         doorbells.append(Doorbell(MODERN_BAR, LEGACY_NOTIFY_AT, 2, 0))
     regions = [Region(bar.index, bar.size) for bar in shape.bars] + [Region(CONFIG_REGION, pci.CONFIG_BYTES)]
     pending = Window(MSIX_BAR, shape.pending_at, shape.pending_bytes) if shape.vectors else None
-    return Description(tuple(regions), shape.vectors, tuple(doorbells), tuple(isr), pending)
+    return Description(tuple(regions), shape.vectors, tuple(doorbells), tuple(isr), pending, shape.virtual)
 
 
 def _structures(queues: int) -> tuple[Structure, ...]:

@@ -153,6 +153,13 @@ class VirtioDevice:
             result = self._raise() + result
         return result
 
+    def ask_for_reset(self) -> Effects:
+        """The driver is to reset the device, although it broke no rule (§2.1.2)."""
+        if self.state.status & v.NEEDS_RESET:
+            return NOTHING
+        self.state.status |= v.NEEDS_RESET
+        return self._raise() + note("the driver is asked to reset the device", "info")
+
     def _raise(self) -> Effects:
         """The configuration interrupt, for a driver that runs; one of a stopped device comes when it goes on."""
         told = self.state.status & v.DRIVER_OK and not self.state.stopped

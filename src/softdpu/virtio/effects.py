@@ -10,6 +10,7 @@ import msgspec
 NO_VECTOR = 0xFFFF  # VIRTIO_MSI_NO_VECTOR
 
 Role: TypeAlias = Literal["receive", "transmit", "control"]
+Pace: TypeAlias = Literal["event", "cqe", "adaptive"]
 
 
 class Effect(msgspec.Struct, frozen=True, tag_field="type", tag=str):
@@ -117,11 +118,16 @@ class SetHash(Effect, frozen=True):
 
 
 class SetCoalescing(Effect, frozen=True):
-    """How interrupts of a receive or transmit queue are held back; with 0 of either they are not."""
+    """How interrupts of a receive or transmit queue are held back; with 0 of either they are not.
+
+    Time counts from the first buffer that is used, or at the pace of a network card: from the last interrupt ("event"),
+    anew from each buffer ("cqe"). "adaptive" takes no numbers: they follow how busy the queue is.
+    """
 
     queue: int
     packets: int  # at most so many buffers used
     microseconds: int  # at most so long
+    pace: Pace | None = None
 
 
 class SetLink(Effect, frozen=True):

@@ -1,13 +1,17 @@
 //! Interrupts that are held back (virtio 1.3 §5.1.6.5.9): none early, none lost.
 
 use super::*;
+use crate::ring::{Hold, Pace};
 
 /// The driver's flag that asks for no interrupts (§2.7.7).
 const NO_INTERRUPT: u16 = 1;
 
 fn coalesce(rig: &mut Rig, queue: u16, packets: u32, microseconds: u64) {
-    let period = Duration::from_micros(microseconds);
-    rig.engine.obey(Order::SetCoalescing { function: 0, queue, packets, period });
+    hold(rig, queue, Hold { packets, period: Duration::from_micros(microseconds), pace: Pace::First });
+}
+
+fn hold(rig: &mut Rig, queue: u16, hold: Hold) {
+    rig.engine.obey(Order::SetCoalescing { function: 0, queue, hold });
 }
 
 /// Sends frames to the neighbour, and lets that much time pass.
@@ -142,4 +146,39 @@ fn there_is_no_such_queue() {
     rig.port(0, true);
     coalesce(&mut rig, 2, 4, 100);
     coalesce(&mut rig, 999, 4, 100);
+}
+
+#[test]
+fn an_idle_queue_that_counts_from_its_last_interrupt_interrupts_at_once() {
+    let mut rig = Rig::new();
+    let mut a = rig.port(0, true);
+    let line = a.vector(1);
+    hold(&mut rig, 1, Hold { packets: 8, period: Duration::from_micros(100), pace: Pace::Interrupt });
+    send(&mut rig, &mut a, 1, 1000);
+    assert_eq!(fired(&line), 1);
+    send(&mut rig, &mut a, 1, 10);
+    assert_eq!(fired(&line), 0);
+    pass(&mut rig, 100);
+    assert_eq!(fired(&line), 1);
+}
+
+#[test]
+fn a_busy_adaptive_queue_interrupts_less_often_and_forgets_none() {
+    let mut rig = Rig::new();
+    let mut a = rig.port(0, true);
+    let line = a.vector(1);
+    hold(&mut rig, 1, Hold { pace: Pace::Adaptive, ..Hold::default() });
+    let mut busy = 0;
+    for _ in 0..2000 {
+        rig.engine.expire(rig.now);
+        send(&mut rig, &mut a, 1, 5);
+        a.transmit.collect();
+        a.emitted();
+        busy += fired(&line);
+    }
+    assert!(busy < 1000, "{busy} interrupts for 2000 frames");
+    pass(&mut rig, 1000);
+    fired(&line);
+    send(&mut rig, &mut a, 1, 100_000);
+    assert_eq!(fired(&line), 1, "nothing else goes on: at once");
 }
