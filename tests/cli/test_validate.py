@@ -36,6 +36,13 @@ def test_vfs_are_checked_against_the_firmware(root: Root, run: Command, file: Pa
     assert "more than VIRTIO_NET_EMULATION_NUM_VF=4" in run(root, f"virtnet validate -f {file}").json["errstr"]
 
 
+def test_a_file_that_the_firmware_makes_void_is_warned_of(root: Root, run: Command, file: Path) -> None:
+    file.write_text('{ "lm_prov": "kernel" }')
+    printed = run(root, f"virtnet validate -f {file}")
+    assert (printed.status, printed.json["errno"]) == (0, 0)
+    assert [(w["line"], "allows no VFs" in w["sentence"]) for w in printed.json["warnings"]] == [(0, True)]
+
+
 def test_without_a_name_the_installed_file_is_checked(root: Root, run: Command) -> None:
     root.configuration.parent.mkdir(parents=True)
     root.configuration.write_text("[]")

@@ -43,6 +43,33 @@ def test_vfs_have_the_vectors_of_a_pf_unless_told() -> None:
 
 
 def test_a_shortage_of_scalable_functions_is_said_with_the_number_that_is_enough() -> None:
-    values = settings(ENABLE=1, NUM_MSIX=4, NUM_PF=2, NUM_VF=3, PF_TOTAL_SF=7)
+    values = settings(ENABLE=1, NUM_MSIX=4, NUM_PF=2, NUM_VF=3, SRIOV_EN=1, PF_TOTAL_SF=7)
     assert "PF_TOTAL_SF=8." in (rules.scalable_function_shortage(values) or "")
     assert rules.scalable_function_shortage(values | {"PF_TOTAL_SF": 8}) is None
+
+
+def test_without_sriov_en_there_are_no_vfs() -> None:
+    values = settings(NUM_PF=2, NUM_VF=3)
+    assert (rules.vfs(values), rules.functions(values)) == (0, 2)
+    assert (rules.vfs(values | {"SRIOV_EN": 1}), rules.functions(values | {"SRIOV_EN": 1})) == (3, 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "lm_prov", "said"),
+    [
+        ({}, False, []),
+        ({"NUM_PF": 1, "NUM_VF": 4}, False, ["but SRIOV_EN=0"]),
+        ({"NUM_PF": 1, "NUM_VF": 4, "SRIOV_EN": 1}, False, []),
+        ({"NUM_PF": 1, "NUM_VF": 4, "SRIOV_EN": 1}, True, []),
+        ({"NUM_PF": 1, "NUM_VF": 4, "SRIOV_EN": 1, "VF_PCI_LAYOUT": 1}, True, []),
+        ({"NUM_PF": 1, "NUM_VF": 4, "SRIOV_EN": 1, "VF_PCI_LAYOUT": 1}, False, ['until "lm_prov": "kernel"']),
+        ({"NUM_PF": 1, "NUM_VF": 4}, True, ["but SRIOV_EN=0", "allows no VFs"]),
+        ({"VF_PCI_LAYOUT": 1}, False, []),
+    ],
+)
+def test_settings_of_vfs_that_others_make_void_are_named(
+    changes: dict[str, int], lm_prov: bool, said: list[str]
+) -> None:
+    sentences = list(rules.contradictions(settings(**changes), lm_prov))
+    assert len(sentences) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, sentences, strict=True))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from softdpu.controller import errors
 from softdpu.firmware.parameters import MOST_SWITCH_PORTS
-from softdpu.firmware.rules import LEAST_VECTORS, functions, hotplug_places, vf_vectors
+from softdpu.firmware.rules import LEAST_VECTORS, functions, hotplug_places, vf_vectors, vfs
 from softdpu.pci.sriov import MOST_VECTORS
 
 MOST_QUEUES = 65  # virtqueues of a device: 32 pairs and the control queue
@@ -46,7 +46,7 @@ class Limits:
     @property
     def vfs(self) -> int:
         """How many VFs each static PF can have."""
-        return self.firmware["VIRTIO_NET_EMULATION_NUM_VF"]
+        return vfs(self.firmware)
 
     @property
     def queues(self) -> int:

@@ -76,8 +76,8 @@ class Vfs:
         if not total:
             raise OperatorError(
                 errno.ENOENT,
-                f"{pf.name} has no VFs: only a static PF does, and VIRTIO_NET_EMULATION_NUM_VF of them: "
-                "mlxconfig -d 03:00.0 -y s VIRTIO_NET_EMULATION_NUM_VF=N, then softdpu power-cycle.",
+                f"{pf.name} has no VFs: only a static PF does, VIRTIO_NET_EMULATION_NUM_VF of them with SRIOV_EN=1: "
+                "mlxconfig -d 03:00.0 -y s SRIOV_EN=1 VIRTIO_NET_EMULATION_NUM_VF=N, then softdpu power-cycle.",
             )
         if not 0 <= number <= total:
             raise OperatorError(errno.ERANGE, f"{pf.name} can have 0 to {total} VFs, not {number}.")

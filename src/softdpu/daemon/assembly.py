@@ -24,7 +24,7 @@ from softdpu.datapath.messages import Answer, Destroy, Event, Shutdown
 from softdpu.fabric.errors import FabricError
 from softdpu.fabric.masters import Masters
 from softdpu.firmware import Firmware
-from softdpu.firmware.rules import scalable_function_shortage
+from softdpu.firmware.rules import contradictions, scalable_function_shortage
 
 log = logging.getLogger("softdpu")
 FAILURES = (process.DatapathUnavailable, DatapathError, FabricError, OSError)
@@ -84,6 +84,8 @@ class Assembly:
         self._finish_update()
         if shortage := scalable_function_shortage(self.firmware.current):
             log.warning("%s", shortage)
+        for sentence in contradictions(self.firmware.current, self.limits.vf_legacy):
+            log.warning("%s", sentence)
         log.info("serving the root %s: %d devices", self.root.path, len(self.life.devices))
 
     async def _follow_masters(self, devices: Iterable[Device]) -> None:

@@ -92,7 +92,12 @@ TABLE = (
         "VIRTIO_1_X",
         "VIRTIO_TRANSITIONAL",
     ),
-    _enum("VIRTIO_NET_EMULATION_VF_PCI_LAYOUT", "PCI layout of VFs.", "VIRTIO_1_X", "VIRTIO_TRANSITIONAL"),
+    _enum(
+        "VIRTIO_NET_EMULATION_VF_PCI_LAYOUT",
+        "PCI layout of VFs. They are modern whatever it says, and transitional by lm_prov in virtnet.conf.",
+        "VIRTIO_1_X",
+        "VIRTIO_TRANSITIONAL",
+    ),
     _bool("VIRTIO_EMULATION_HOTPLUG_TRANS", "Allow transitional hotplug devices (virtnet hotplug -l)."),
     _bool("PCI_SWITCH_EMULATION_ENABLE", "Emulate the PCI switch that hot plug needs."),
     _int(
@@ -100,8 +105,12 @@ TABLE = (
         MOST_SWITCH_PORTS,
         "Ports of the emulated switch; one fewer hotplug devices fit.",
     ),
-    _bool("SRIOV_EN", "Allow VFs."),
-    _int("NUM_OF_VFS", 127, "VFs of each network function."),
+    _bool("SRIOV_EN", "Allow VFs: without it no PF has any."),
+    _int(
+        "NUM_OF_VFS",
+        127,
+        "VFs of the ports' own network functions, which are not emulated.",
+    ),
     _bool("PER_PF_NUM_SF", "Each network function has its own number of scalable functions."),
     _int("PF_TOTAL_SF", 65535, "Scalable functions; each virtio-net device needs one."),
     _int("PF_SF_BAR_SIZE", 31, "Size of the scalable functions' BAR: log2, in KiB."),

@@ -1,6 +1,6 @@
 """What must hold between parameters, and what follows from them together."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from softdpu.firmware.parameters import FirmwareError
 
@@ -22,10 +22,10 @@ def check(values: Mapping[str, int], changed: Container[str]) -> None:
             f"{LEAST_VECTORS} or more vectors. Set VIRTIO_NET_EMULATION_NUM_MSIX={LEAST_VECTORS} or more together "
             f"with it."
         )
-    pfs, vfs = values["VIRTIO_NET_EMULATION_NUM_PF"], values["VIRTIO_NET_EMULATION_NUM_VF"]
-    if pfs * vfs > MOST_VFS:
+    pfs, each = values["VIRTIO_NET_EMULATION_NUM_PF"], values["VIRTIO_NET_EMULATION_NUM_VF"]
+    if pfs * each > MOST_VFS:
         raise FirmwareError(
-            f"VIRTIO_NET_EMULATION_NUM_PF={pfs} × VIRTIO_NET_EMULATION_NUM_VF={vfs} makes {pfs * vfs} VFs; at most "
+            f"VIRTIO_NET_EMULATION_NUM_PF={pfs} × VIRTIO_NET_EMULATION_NUM_VF={each} makes {pfs * each} VFs; at most "
             f"{MOST_VFS} fit in all. Set VIRTIO_NET_EMULATION_NUM_VF to {MOST_VFS // pfs} or fewer."
         )
 
@@ -36,6 +36,11 @@ def hotplug_places(values: Mapping[str, int]) -> int:
     return max(ports - 1, 0)
 
 
+def vfs(values: Mapping[str, int]) -> int:
+    """How many VFs each static PF can have."""
+    return values["VIRTIO_NET_EMULATION_NUM_VF"] if values["SRIOV_EN"] else 0
+
+
 def vf_vectors(values: Mapping[str, int]) -> int:
     """MSI-X vectors of a VF."""
     return values["VIRTIO_NET_EMULATION_NUM_VF_MSIX"] or values["VIRTIO_NET_EMULATION_NUM_MSIX"]
@@ -44,7 +49,7 @@ def vf_vectors(values: Mapping[str, int]) -> int:
 def functions(values: Mapping[str, int]) -> int:
     """How many virtio-net devices there can be: static PFs, their VFs, hotplug PFs."""
     pfs = values["VIRTIO_NET_EMULATION_NUM_PF"]
-    return pfs * (1 + values["VIRTIO_NET_EMULATION_NUM_VF"]) + hotplug_places(values)
+    return pfs * (1 + vfs(values)) + hotplug_places(values)
 
 
 def scalable_function_shortage(values: Mapping[str, int]) -> str | None:
@@ -57,3 +62,20 @@ def scalable_function_shortage(values: Mapping[str, int]) -> str | None:
         f"PFs): on a BlueField the last {needed - there} could not be made. mlxconfig -d 03:00.0 s PER_PF_NUM_SF=1 "
         f"PF_TOTAL_SF={needed}."
     )
+
+
+def contradictions(values: Mapping[str, int], legacy_access: bool) -> Iterator[str]:
+    """Sentences for the log: settings of VFs that have no effect because of others. ``legacy_access``: lm_prov."""
+    number = values["VIRTIO_NET_EMULATION_NUM_VF"] if values["VIRTIO_NET_EMULATION_NUM_PF"] else 0
+    if number and not values["SRIOV_EN"]:
+        yield (
+            f"VIRTIO_NET_EMULATION_NUM_VF={number}, but SRIOV_EN=0: no PF has VFs. "
+            "mlxconfig -d 03:00.0 -y s SRIOV_EN=1, then softdpu power-cycle."
+        )
+    if legacy_access and not vfs(values):
+        yield "lm_prov in virtnet.conf makes VFs transitional, but the firmware allows no VFs."
+    if values["VIRTIO_NET_EMULATION_VF_PCI_LAYOUT"] and vfs(values) and not legacy_access:
+        yield (
+            "VIRTIO_NET_EMULATION_VF_PCI_LAYOUT=1 asks for transitional VFs, but a VF has no I/O BAR of its own: they "
+            'are modern until "lm_prov": "kernel" is in virtnet.conf and the service was restarted.'
+        )

@@ -95,7 +95,7 @@ def withheld(config: FunctionConfig) -> dict[int, str]:
         elif config.layout == "modern" and feature.view is f.View.LEGACY and not config.virtual:
             reasons[bit] = "not offered: it means something to legacy drivers only"
         elif PHYSICAL >> bit & 1 and config.sriov is None:
-            reasons[bit] = "not offered: only a static PF has VFs, VIRTIO_NET_EMULATION_NUM_VF of them"
+            reasons[bit] = "not offered: only a static PF has VFs, by SRIOV_EN and VIRTIO_NET_EMULATION_NUM_VF"
         elif not has_control(config) and _CONTROLLED >> bit & 1:
             reasons[bit] = f"not offered: {config.queues} virtqueues leave none for control; 3 or more do"
         elif bit == f.NET_MRG_RXBUF and not config.mrg_rxbuf:
