@@ -3,6 +3,7 @@
 Everything that it starts is ended by process id; the namespace and the root are removed.
 """
 
+import base64
 import contextlib
 import ctypes
 import itertools
@@ -260,6 +261,19 @@ class Dpu:
     def modify(self, device: Plugged, **changes: object) -> None:
         """Change properties of a device, as ``virtnet modify … device`` does: mac, mtu, link, speed."""
         self._api().post("/v1/modify/device", {"vuid": device.vuid, **changes})
+
+    def save(self, device: Plugged, *, stop: bool = False) -> bytes:
+        """The device's state, as ``softdpu save`` writes it to a file."""
+        return base64.b64decode(self._api().post("/v1/save", {"vuid": device.vuid, "stop": stop})["state"])
+
+    def restore(self, device: Plugged, state: bytes, *, stop: bool = False) -> None:
+        """Have a device go on where a saved one stood."""
+        request = {"vuid": device.vuid, "state": base64.b64encode(state).decode(), "stop": stop}
+        self._api().post("/v1/restore", request)
+
+    def resume(self, device: Plugged) -> None:
+        """Let a stopped device go on."""
+        self._api().post("/v1/resume", {"vuid": device.vuid})
 
     def qemu_arguments(self) -> list[str]:
         """What ``softdpu qemu-args`` says."""

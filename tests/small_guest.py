@@ -29,6 +29,15 @@ class SmallGuest:
     def __exit__(self, *_: object) -> None:
         self.crash()
 
+    def move(self, device: Plugged) -> None:
+        """Its VMM lets go of the device and connects to another, whose state is still to be that of the former."""
+        self.vmm.close()
+        self.device = device
+        self.vmm = self._stack.enter_context(Client(device.socket))
+        self.vmm.negotiate()
+        self.memory.map_into(self.vmm)
+        self.net.move(self.vmm)
+
     def crash(self) -> None:
         """Vanish as a killed VMM does: nothing is told to the device."""
         self._stack.close()

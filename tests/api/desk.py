@@ -1,5 +1,6 @@
 """A small real controller for the interface's tests: it keeps devices in memory, and refuses as a controller would."""
 
+import base64
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from softdpu.controller.requests import (
     ModifyQueue,
     PowerCycle,
     Query,
+    Restore,
     Sample,
+    Save,
     SetVfs,
     Stats,
 )
@@ -98,6 +101,22 @@ class Desk:
 
     async def modify_queue(self, request: ModifyQueue) -> Json:
         return self._modify(request)
+
+    async def save(self, request: Save) -> Json:
+        found = self._find(request)
+        state = base64.b64encode(found["mac"].encode()).decode()
+        found["stopped"] = int(request.stop)
+        return {"vuid": found["vuid"], "stopped": found["stopped"], "state": state, **SUCCESS}
+
+    async def restore(self, request: Restore) -> Json:
+        found = self._find(request)
+        found["mac"], found["stopped"] = request.state.decode(), int(request.stop)
+        return {"vuid": found["vuid"], "stopped": found["stopped"], **SUCCESS}
+
+    async def resume(self, request: DeviceRef) -> Json:
+        found = self._find(request)
+        found["stopped"] = 0
+        return {"vuid": found["vuid"], **SUCCESS}
 
     async def log(self, request: Log) -> Json:
         self.level = request.level

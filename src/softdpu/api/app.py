@@ -25,6 +25,8 @@ from softdpu.controller.requests import (
     ModifyQueue,
     PowerCycle,
     Query,
+    Restore,
+    Save,
     SetVfs,
     Stats,
 )
@@ -98,6 +100,24 @@ async def modify_device(data: JSONBody[ModifyDevice], service: Controller) -> Js
 async def modify_queue(data: JSONBody[ModifyQueue], service: Controller) -> Json:
     """Change how a device's queues moderate interrupts."""
     return await service.modify_queue(data)
+
+
+@post("/v1/save", status_code=200)
+async def save(data: JSONBody[Save], service: Controller) -> Json:
+    """The state of a device, base64, at a moment at which it stands still."""
+    return await service.save(data)
+
+
+@post("/v1/restore", status_code=200)
+async def restore(data: JSONBody[Restore], service: Controller) -> Json:
+    """Have a device go on where a saved one stood."""
+    return await service.restore(data)
+
+
+@post("/v1/resume", status_code=200)
+async def resume(data: JSONBody[DeviceRef], service: Controller) -> Json:
+    """Let a device go on that was saved or restored with ``stop``."""
+    return await service.resume(data)
 
 
 @post("/v1/log", status_code=200)
@@ -200,6 +220,9 @@ HANDLERS: tuple[Any, ...] = (
     stats,
     modify_device,
     modify_queue,
+    save,
+    restore,
+    resume,
     log,
     version,
     update_start,

@@ -19,6 +19,8 @@ from softdpu.controller.requests import (
     ModifyQueue,
     PowerCycle,
     Query,
+    Restore,
+    Save,
     SetVfs,
     Stats,
 )
@@ -50,6 +52,15 @@ class Service(Protocol):
 
     async def modify_queue(self, request: ModifyQueue) -> Json:
         """Interrupt moderation of a device's queues."""
+
+    async def save(self, request: Save) -> Json:
+        """``vuid``, whether it is ``stopped`` now, and its ``state``, base64."""
+
+    async def restore(self, request: Restore) -> Json:
+        """``vuid`` of the device that goes on as saved, and whether it is ``stopped``."""
+
+    async def resume(self, request: DeviceRef) -> Json:
+        """``vuid`` of the stopped device that goes on."""
 
     async def log(self, request: Log) -> Json:
         """Set how much is logged."""

@@ -53,6 +53,7 @@ class Record(msgspec.Struct, frozen=True):
     export_reason: str = ""  # why it is exported as it is
     peer: str = ""  # who is connected: the program's name and process id, as far as they are known
     connects_to: str = ""  # where its VMM listens; empty: the DPU does
+    held: bool = False  # stopped for a moment, while it is saved or restored
 
 
 class Device:
@@ -92,6 +93,11 @@ class Device:
     def peer(self) -> str:
         """Who is connected; empty when that is not known."""
         return self.record.peer
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still: its owner or its operator stopped it."""
+        return isinstance(self.function, Function) and self.function.state.virtio.stopped
 
     @property
     def export(self) -> Export:

@@ -187,6 +187,7 @@ def _export(subject: Device, root: Root) -> dict[str, Any]:
         "host": place.host if place else "none",
         "vmm": "connected" if subject.connected else "none",
         "driver_mode": subject.function.transitional_mode or "none",
+        "stopped": str(int(subject.stopped)),
         "faults": list(subject.function.faults),
     }
 

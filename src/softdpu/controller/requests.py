@@ -286,6 +286,19 @@ class ModifyQueue(Modify, frozen=True, kw_only=True):
         self.check_changes("-n PERIOD -c MAX_COUNT")
 
 
+class Save(DeviceRef, frozen=True, kw_only=True):
+    """Save a device; with ``stop`` it is stopped from then on."""
+
+    stop: bool = False
+
+
+class Restore(DeviceRef, frozen=True, kw_only=True):
+    """Have a device go on where a saved one stood; with ``stop`` it is stopped there."""
+
+    state: bytes  # base64
+    stop: bool = False
+
+
 class Log(Request, frozen=True, kw_only=True):
     """How much the controller logs."""
 

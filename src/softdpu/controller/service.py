@@ -1,6 +1,7 @@
 """The controller as the operator sees it: one method a verb, each of them a few lines over the parts that do it."""
 
 import asyncio
+import base64
 import errno
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from softdpu import __version__
-from softdpu.controller import errors, measure, modify, report, seen, uplinks, verbosity
+from softdpu.controller import errors, measure, modify, report, saving, seen, uplinks, verbosity
 from softdpu.controller.changes import Changes
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
@@ -29,6 +30,8 @@ from softdpu.controller.requests import (
     ModifyQueue,
     PowerCycle,
     Query,
+    Restore,
+    Save,
     SetVfs,
     Stats,
 )
@@ -188,6 +191,39 @@ class Controller:
 
         await self.changes.make("modify a device", change, of_set=False)
         return dict(SUCCESS)
+
+    # ---- states
+
+    async def save(self, request: Save) -> Json:
+        """The saved state of a device, base64."""
+        device = self.find(request)
+        data = await self.changes.make(
+            "save a device", lambda: saving.save(self.life, device, stay=request.stop), of_set=False
+        )
+        return {
+            "vuid": device.name,
+            "stopped": int(device.stopped),
+            "state": base64.b64encode(data).decode(),
+            **SUCCESS,
+        }
+
+    async def restore(self, request: Restore) -> Json:
+        """Put a saved state into a device."""
+        device = self.find(request)
+        await self.changes.make(
+            "restore a device",
+            lambda: saving.restore(self.life, device, request.state, stay=request.stop),
+            of_set=False,
+        )
+        return {"vuid": device.name, "stopped": int(device.stopped), **SUCCESS}
+
+    async def resume(self, request: DeviceRef) -> Json:
+        """Let a stopped device go on."""
+        device = self.find(request)
+        await self.changes.make("resume a device", lambda: saving.resume(self.life, device), of_set=False)
+        return {"vuid": device.name, **SUCCESS}
+
+    # ---- queues
 
     async def modify_queue(self, request: ModifyQueue) -> Json:
         """How the queues of one device interrupt, or those of all of them."""

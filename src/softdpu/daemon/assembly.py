@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 
 from softdpu.api import server as http
 from softdpu.api.service import Service
-from softdpu.controller import configuration, errors
+from softdpu.controller import configuration, errors, saving
 from softdpu.controller.connectors import Connectors
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
@@ -130,6 +130,7 @@ class Assembly:
         for function in strangers:
             await link.ask(Destroy(link.ticket(), function))
         await self.life.look_up_representors()
+        await saving.let_go_of_held(self.life)
         log.info("datapath %d %s, %d functions", link.pid, "started" if fresh else "joined", len(attached))
 
     def _workers(self) -> list[str]:

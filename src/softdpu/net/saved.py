@@ -23,13 +23,15 @@ import msgspec
 
 from softdpu.net.features import offered
 from softdpu.net.mistakes import BadState
-from softdpu.net.network import NetworkDevice
+from softdpu.net.network import NetworkDevice, shape
 from softdpu.net.state import FunctionConfig, FunctionState
 from softdpu.net.validation import validated
+from softdpu.pci.config_space import ConfigSpace
 from softdpu.virtio.standing import QueueStanding, Standing
 
-FORMAT, VERSION = "softdpu device", 1
-LONGEST = 1 << 20  # bytes; no state comes near it
+FORMAT = "softdpu device"
+VERSION, OLDEST = 1, 1  # what is written, and the oldest that is read
+LONGEST = 1 << 19  # bytes; no state comes near it
 
 # Settings that a driver counts on, so that the device that goes on must have them; what ``offered`` says comes to them.
 SHAPE = ("layout", "queues", "queue_size", "vectors", "mtu", "virtual", "legacy_access")
@@ -82,7 +84,7 @@ def decode(data: bytes) -> SavedFunction:
         raise BadState(
             f"saved state: version {head.version} is newer than the {VERSION} that this program reads: update it"
         )
-    if head.version < VERSION:
+    if head.version < OLDEST:
         raise BadState(f"saved state: there is no version {head.version}")
     function = _decoded(_decoder, data)
     function.state = validated(function.state)
@@ -109,7 +111,10 @@ def fitted(function: SavedFunction, config: FunctionConfig) -> FunctionState:
     state.config = config
     if (theirs.speed, theirs.link_up) != (config.speed, config.link_up):
         state.virtio.changed = True
-    return validated(state)
+    state = validated(state)
+    if number := ConfigSpace(shape(config), state.pci).enabled_vfs:
+        raise BadState(f"saved state: pci.config has {number} VFs enabled, which are devices of their own")
+    return state
 
 
 def _vfs(config: FunctionConfig) -> int:

@@ -105,6 +105,15 @@ class Driver(NetDriver):
         self.status = ACKNOWLEDGE
         self.status = ACKNOWLEDGE | DRIVER
 
+    def move(self, bus: Bus) -> None:
+        """Go on at another function of the same shape, which has this one's state and whose VMM has the guest's memory.
+
+        The device is told nothing but where the interrupts go, as by a VMM.
+        """
+        self.bus, self.card = bus, PciFunction(bus)
+        if self.interrupts:
+            self.interrupts.move(bus)
+
     def reset(self) -> None:
         """Reset the device by its status and forget the rings; ``start`` may follow."""
         self.status = 0

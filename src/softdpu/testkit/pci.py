@@ -165,6 +165,11 @@ class Interrupts(Eventfds):
         self.index = index
         bus.assign_irqs(index, self.fds)
 
+    def move(self, bus: Bus) -> None:
+        """The eventfds are another function's from now on."""
+        self.bus = bus
+        bus.assign_irqs(self.index, self.fds)
+
     def unmask(self) -> None:
         """What a VMM does after the guest has served INTx."""
         self.bus.unmask_irq(self.index)

@@ -4,7 +4,20 @@ from argparse import ArgumentParser, Namespace
 from types import ModuleType
 from typing import Protocol, cast
 
-from softdpu.cli.softdpu_verbs import docs, doctor, explain, host, lab, power_cycle, qemu_args, stop, vfs
+from softdpu.cli.softdpu_verbs import (
+    docs,
+    doctor,
+    explain,
+    host,
+    lab,
+    power_cycle,
+    qemu_args,
+    restore,
+    resume,
+    save,
+    stop,
+    vfs,
+)
 from softdpu.controller.root import Root
 
 
@@ -25,6 +38,9 @@ MODULES: dict[str, ModuleType] = {
     "power-cycle": power_cycle,
     "host": host,
     "vfs": vfs,
+    "save": save,
+    "restore": restore,
+    "resume": resume,
     "stop": stop,
     "qemu-args": qemu_args,
     "explain": explain,
