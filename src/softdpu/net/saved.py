@@ -11,8 +11,9 @@
 stopped for long, be stopped with its controller and restored, and be saved again: where its queues stand is part of its
 state (``VirtioState.standing``) until they run.
 
-The bytes are a map of ``format``, ``version`` and ``state``, a ``FunctionState`` that is stopped and has a standing. A
-field more or less in there is another version.
+The bytes are a map of ``format``, ``version`` and ``state``, a ``FunctionState`` that is stopped and has a standing.
+What has its default is left out. A field that is not known here is refused, not passed over; so only one that changes
+its meaning makes another version.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from softdpu.net.features import offered
 from softdpu.net.mistakes import BadState
 from softdpu.net.network import NetworkDevice, shape
 from softdpu.net.state import FunctionConfig, FunctionState
+from softdpu.net.unknown_fields import unknown_field
 from softdpu.net.validation import validated
 from softdpu.pci.config_space import ConfigSpace
 from softdpu.virtio.standing import QueueStanding, Standing
@@ -57,6 +59,7 @@ class SavedFunction(msgspec.Struct):
 
 _encoder = msgspec.msgpack.Encoder()
 _head = msgspec.msgpack.Decoder(_Head)
+_plain = msgspec.msgpack.Decoder()
 _decoder = msgspec.msgpack.Decoder(SavedFunction)
 
 
@@ -87,6 +90,8 @@ def decode(data: bytes) -> SavedFunction:
     if head.version < OLDEST:
         raise BadState(f"saved state: there is no version {head.version}")
     function = _decoded(_decoder, data)
+    if strange := unknown_field(_decoded(_plain, data), SavedFunction):
+        raise BadState(f"saved state: {strange} is not known to this program: update it")
     function.state = validated(function.state)
     if function.state.virtio.standing is None:
         raise BadState("saved state: virtio.standing is missing")
