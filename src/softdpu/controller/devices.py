@@ -4,11 +4,13 @@ import asyncio
 import errno
 import logging
 import os
+import time
 from typing import TypeAlias
 
 import msgspec
 
 from softdpu.controller import peers
+from softdpu.controller.allowance import Allowance
 from softdpu.controller.export import Export, Kind
 from softdpu.controller.identity import Bdf, is_vuid
 from softdpu.datapath.client import Request
@@ -70,6 +72,7 @@ class Device:
         self.alone = asyncio.Event()  # no connection was made for it, or the last one has ended
         self.alone.set()
         self._sent = b""
+        self._lines = Allowance()
 
     @classmethod
     def restored(cls, number: int, state: bytes, connected: bool) -> "Device":
@@ -184,28 +187,38 @@ class Device:
                 self.connected = True
                 self.alone.clear()
                 self.identity(peer=peers.named(event.cause))
-                log.info("%s: a VMM connected: %s", self.name, self.peer or "a process that cannot be seen from here")
+                self._say(logging.INFO, "a VMM connected: %s", self.peer or "a process that cannot be seen from here")
                 return self.function.connected() if isinstance(self.function, VhostFunction) else Effects()
             case "disconnected":
                 self.connected = False
                 self.alone.set()
                 self.identity(peer="")
                 self.seen.clear()
-                log.info("%s: the VMM has gone (%s)", self.name, event.cause or "it closed the socket")
+                self._say(logging.INFO, "the VMM has gone (%s)", event.cause or "it closed the socket")
                 return self.function.disconnected()
             case "reset":
                 return Effects() if isinstance(self.function, VhostFunction) else self.function.reset()
             case "queue_fault":
-                log.warning("%s: queue %d stopped: %s", self.name, event.queue, event.cause)
+                self._say(logging.WARNING, "queue %d stopped: %s", event.queue, event.cause)
                 return self.function.queue_fault(event.queue, event.cause)
             case "peer_fault":
-                log.warning("%s: the VMM broke the protocol: %s", self.name, event.cause)
+                self._say(logging.WARNING, "the VMM broke the protocol: %s", event.cause)
                 return Effects()
 
     def note(self, effects: Effects) -> None:
         """Put what the function has to say into the log."""
         for entry in effects.log:
-            log.log(logging.getLevelName(entry.level.upper()), "%s: %s", self.name, entry.text)
+            self._say(logging.getLevelName(entry.level.upper()), "%s", entry.text)
+
+    def _say(self, level: int, text: str, *values: object) -> None:
+        """Log what the device's guest or VMM brought about, as far as that goes; whoever debugs gets all of it."""
+        if not log.isEnabledFor(level):
+            return
+        left_out = 0 if log.isEnabledFor(logging.DEBUG) else self._lines.admit(time.monotonic())
+        if left_out:
+            log.warning("%s: %d lines were left out: it is the cause of too many", self.name, left_out)
+        if left_out is not None:
+            log.log(level, f"%s: {text}", self.name, *values)
 
 
 def restored(state: AnyState) -> AnyFunction:
