@@ -24,6 +24,25 @@ def test_second_vmm_is_turned_away(vmm: Client, device: Plugged) -> None:
     assert vmm.read(RegionIndex.CONFIG, 0, 2) == b"\xf4\x1a"
 
 
+def test_one_that_says_nothing_gives_way_to_one_that_does(device: Plugged) -> None:
+    with Client(device.socket) as silent, Client(device.socket) as probe, Client(device.socket) as speaker:
+        speaker.negotiate()
+        assert speaker.read(RegionIndex.CONFIG, 0, 2) == b"\xf4\x1a"
+        assert silent.disconnected()
+        assert probe.disconnected()
+
+
+def test_a_crowd_that_says_nothing(dpu: Dpu, device: Plugged) -> None:
+    before = dpu.fds()
+    crowd = [Client(device.socket) for _ in range(200)]
+    with Client(device.socket) as vmm:
+        vmm.negotiate()
+        assert vmm.read(RegionIndex.CONFIG, 0, 2) == b"\xf4\x1a"
+        assert dpu.fds() <= before + 3
+    for client in crowd:
+        client.close()
+
+
 def test_next_vmm_finds_a_fresh_function(device: Plugged) -> None:
     with Client(device.socket) as first:
         first.negotiate()

@@ -1,4 +1,4 @@
-"""Messages that are none: the connection is closed where nobody can know what follows, else the errno says what."""
+"""Messages that are none: the errno says what; where nobody can know what follows, the connection is closed after it."""
 
 import errno
 import os
@@ -17,21 +17,29 @@ def still_served(vmm: Client) -> bool:
     return vmm.read(RegionIndex.CONFIG, 0, 2) == b"\xf4\x1a"
 
 
+def refused_for_good(vmm: Client, command: Op, message: int) -> bool:
+    with pytest.raises(RequestFailed) as refused:
+        vmm.reply_to(command, message)
+    return refused.value.errno == errno.EINVAL and vmm.disconnected()
+
+
 @pytest.mark.parametrize("size", [0, 1, HEADER - 1])
 def test_size_below_the_header(vmm: Client, size: int) -> None:
-    vmm.send(Op.DEVICE_GET_INFO, size=size)
-    assert vmm.disconnected()
+    assert refused_for_good(vmm, Op.DEVICE_GET_INFO, vmm.send(Op.DEVICE_GET_INFO, size=size))
 
 
 @pytest.mark.parametrize("size", [1 << 24, 1 << 31, 0xFFFFFFFF])
 def test_size_beyond_any_message(vmm: Client, size: int) -> None:
-    vmm.send(Op.REGION_WRITE, size=size)
-    assert vmm.disconnected()
+    assert refused_for_good(vmm, Op.REGION_WRITE, vmm.send(Op.REGION_WRITE, size=size))
 
 
 @pytest.mark.parametrize("flags", [Flag.REPLY, Flag.REPLY | Flag.ERROR, 2, 15])
 def test_reply_that_nobody_asked_for(vmm: Client, flags: int) -> None:
-    vmm.send(Op.DMA_READ, bytes(16), flags=flags)
+    assert refused_for_good(vmm, Op.DMA_READ, vmm.send(Op.DMA_READ, bytes(16), flags=flags))
+
+
+def test_what_wants_no_reply_gets_none_before_the_end(vmm: Client) -> None:
+    vmm.send(Op.REGION_WRITE, size=1, flags=Flag.NO_REPLY)
     assert vmm.disconnected()
 
 

@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
+
 use super::access::Job;
 use super::descriptors::may_be_held;
 use super::stream::{self, Framing, Stream};
@@ -63,5 +65,11 @@ impl Framing for Header {
 
     fn may_hold(fd: &OwnedFd) -> bool {
         may_be_held(fd)
+    }
+
+    /// EINVAL, as other servers answer too: a client that waits for its reply learns that it was at fault.
+    fn farewell(bytes: &[u8]) -> Option<Vec<u8>> {
+        let header = Self::read(bytes.first_chunk()?);
+        header.wants_reply().then(|| header.refusal(Errno::INVAL))
     }
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use super::access::Job;
-use super::connection::{Connection, Incoming};
+use super::connection::{Connection, Incoming, Message};
 use super::dma::Maps;
 use super::export::{Export, Made, Outcome, listen};
 use super::outside::Outside;
@@ -255,16 +255,31 @@ impl Function {
     }
 
     /// The second VMM has said something.
-    pub fn turn_away(&mut self, number: u32, world: &World) {
+    pub fn turn_away(&mut self, number: u32, world: &mut World) {
         let Some((_, mut stranger)) = self.stranger.take_if(|(current, _)| *current == number) else { return };
         match stranger.receive() {
             Incoming::Nothing => self.stranger = Some((number, stranger)),
+            Incoming::Message(message) if !self.connected() && !matches!(self.peer, Peer::Leaving) => {
+                self.prefer(stranger, message, world)
+            }
             Incoming::Message(message) => {
                 let _ = stranger.send(message.header.refusal(Errno::BUSY));
                 world.poller.remove(&stranger);
             }
             Incoming::Gone | Incoming::Fault(_) => world.poller.remove(&stranger),
         }
+    }
+
+    /// The first one has not said a word, and may never: whoever speaks is served.
+    fn prefer(&mut self, newcomer: Connection, first: Message, world: &mut World) {
+        log::info!("function {}: a VMM that says nothing gives way to one that does", self.id);
+        self.hang_up(world);
+        self.turn = self.turn.wrapping_add(1);
+        world.poller.change(&newcomer, Token::Vmm(self.id, self.turn), READ);
+        self.watched = READ;
+        self.peer = Peer::Here(Box::new(newcomer));
+        self.carry_out(first, world);
+        self.watch(world);
     }
 
     fn welcome(&mut self, socket: OwnedFd, world: &World) {

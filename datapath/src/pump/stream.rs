@@ -25,6 +25,11 @@ pub trait Framing: Sized + Copy {
 
     /// Whether a descriptor may be kept, before it is known what it is for.
     fn may_hold(fd: &OwnedFd) -> bool;
+
+    /// What is said to a header that `parse` refused, if anything: the last word on the connection.
+    fn farewell(_bytes: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// A message from the peer, with the descriptors that came with it.
@@ -70,10 +75,14 @@ impl<H: Framing> Stream<H> {
     }
 
     pub fn receive(&mut self) -> Incoming<H> {
-        self.reader.advance(&self.socket).unwrap_or_else(|error| match error {
+        let incoming = self.reader.advance(&self.socket).unwrap_or_else(|error| match error {
             error if socket::would_block(&error) => Incoming::Nothing,
             _ => Incoming::Gone,
-        })
+        });
+        if let (Incoming::Fault(_), Some(farewell)) = (&incoming, H::farewell(&self.reader.head[..H::BYTES])) {
+            let _ = self.send(farewell, None);
+        }
+        incoming
     }
 
     /// Sends a reply, or keeps it until the peer reads. The error is a sentence: the peer reads nothing.
@@ -171,7 +180,7 @@ impl<H: Framing> Reader<H> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -224,6 +233,9 @@ mod tests {
         let (mut connection, mut vmm) = pair();
         vmm.write_all(&command(MAX_MESSAGE + 1)[..HEADER]).unwrap();
         assert!(matches!(connection.receive(), Incoming::Fault(_)));
+        let mut answer = [0; HEADER];
+        vmm.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [1, 0, 9, 0, 16, 0, 0, 0, 0x21, 0, 0, 0, 22, 0, 0, 0]);
     }
 
     #[test]

@@ -44,11 +44,17 @@ pub mod command {
 }
 
 impl Header {
-    /// The error is a sentence: after such a header nobody knows where the next message begins.
-    pub fn parse(bytes: &[u8; HEADER]) -> Result<Self, String> {
+    /// The fields, whatever they say.
+    pub fn read(bytes: &[u8; HEADER]) -> Self {
         let field = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let (id, command) = (field(0) as u16, (field(0) >> 16) as u16);
-        let header = Self { id, command, size: field(4), flags: field(8) };
+        Self { id, command, size: field(4), flags: field(8) }
+    }
+
+    /// The error is a sentence: after such a header nobody knows where the next message begins.
+    pub fn parse(bytes: &[u8; HEADER]) -> Result<Self, String> {
+        let header = Self::read(bytes);
+        let id = header.id;
         if header.flags & TYPE_MASK != 0 {
             return Err(format!("message {id:#x} is a reply to nothing that was asked (flags {:#x})", header.flags));
         }
