@@ -184,10 +184,10 @@ impl Header {
         let mut bytes = [0; LOOKED_AT];
         let n = frame.read(&mut bytes);
         let layout = self.layout(&bytes[..n])?;
-        if self.size == 0 || usize::from(self.size) > frame.len || frame.len > layout.network + LONGEST_PACKET {
+        if self.size == 0 || frame.len > layout.network + LONGEST_PACKET {
             return None;
         }
-        // What fits into one segment is no longer cut, only summed.
+        // What fits into one segment, however long that might be, is no longer cut, only summed.
         let left = frame.len - layout.payload;
         let whole = Header { headers: layout.payload as u16, six: layout.udp && layout.v6, ..self };
         Some(if left <= usize::from(self.size) { checksum_only } else { whole })
