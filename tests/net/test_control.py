@@ -2,12 +2,14 @@
 
 import pytest
 
+from softdpu.net.control import LONGEST
 from softdpu.net.device import Function
 from softdpu.net.filters import TABLE
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.spec.virtio_pci import NEEDS_RESET
 from softdpu.virtio.effects import SetFilter, SetOffloads, SetPairs
+from softdpu.virtio.negotiation import sound
 from softdpu.virtio.outcome import NOTHING, Effects
 from tests.virtio.drivers import MAC, Legacy, Modern, make, of_type
 
@@ -216,9 +218,34 @@ def test_offloads_follow_what_was_negotiated(driver: type[Legacy] | type[Modern]
 def test_command_whose_feature_was_not_negotiated(command: tuple[int, int], feature: int) -> None:
     """§5.1.6.5: the driver must not send it."""
     function = make(queues=5)
-    without = function.device_features & ~f.mask_of(feature, f.ANY_LAYOUT)
-    Modern(function).bring_up(without)
+    without = sound(function.device_features & ~f.mask_of(feature, f.ANY_LAYOUT))
+    Modern(function).bring_up(without, queues=5)
     assert send(function, bytes(command), b"\1") == (ERR, NOTHING)
+
+
+def test_command_of_before_a_reset_is_nobodys(function: Function) -> None:
+    """It was on its way as the driver reset the device: the next driver is not to blame for it."""
+    function.write(4, 0x14, b"\0")
+    Modern(function).write("device_status", 3)
+    answer, effects = send(function, b"\0\0\1")
+    assert (answer, effects.items) == (b"", ())
+    assert not function.faults
+    assert not function.status & NEEDS_RESET
+
+
+@pytest.mark.parametrize(("unicast", "groups"), [(1, 11000), (11000, 0), (11000, 11000)])
+def test_tables_longer_than_a_command_are_taken_as_too_many(function: Function, unicast: int, groups: int) -> None:
+    """§5.1.6.5.2: the device may take all of a kind; the datapath hands over the beginning of so long a command."""
+    command = b"\1\0" + table(*[OTHER] * unicast) + table(*[GROUP] * groups)
+    answer, effects = send(function, command[: LONGEST + 1])
+    filters = only_filter(effects)
+    assert answer == OK
+    assert (filters.all_unicast, filters.all_multicast) == (unicast > TABLE, True)
+
+
+def test_other_commands_are_never_that_long(function: Function) -> None:
+    for command in (b"\0\0\1", b"\4\0\1\0", b"\4\1", b"\7\0"):
+        assert send(function, command.ljust(LONGEST + 1, b"\0")) == (ERR, NOTHING)
 
 
 def test_control_queue_has_index_two_without_multiqueue() -> None:

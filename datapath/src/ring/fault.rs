@@ -31,7 +31,6 @@ pub enum Breach {
     ReadableAfterWritable,
     Address(Refusal),
     NoRoomForHeader { len: usize, header: usize },
-    CommandTooLong { most: usize },
     MemoryTaken,
     Panic,
 }
@@ -48,7 +47,7 @@ impl Breach {
     /// Where the operator sees it.
     pub fn counter(&self) -> counters::Queue {
         match self {
-            Breach::TooLong { .. } | Breach::CommandTooLong { .. } => counters::Queue::ExceedMaxChain,
+            Breach::TooLong { .. } => counters::Queue::ExceedMaxChain,
             Breach::Area(..) | Breach::Address(_) | Breach::MemoryTaken => counters::Queue::InvalidBuffer,
             _ => counters::Queue::BadDescErrors,
         }
@@ -102,7 +101,6 @@ impl fmt::Display for Breach {
             Breach::NoRoomForHeader { len, header } => {
                 write!(f, "a receive buffer of {len} bytes cannot hold the header of {header}")
             }
-            Breach::CommandTooLong { most } => write!(f, "a command of more than {most} bytes"),
             Breach::MemoryTaken => write!(f, "the VMM took away memory that it had shared (was its file truncated?)"),
             Breach::Panic => write!(f, "stopped after an error of the datapath itself; its log has the details"),
         }

@@ -12,6 +12,10 @@ from softdpu.spec import features as f
 from softdpu.spec import virtio_net as n
 from softdpu.virtio.outcome import NOTHING, Effects
 
+LONGEST = (
+    64 * 1024
+)  # bytes of a command; of a longer one the datapath hands over its beginning, one byte more than that
+
 
 def execute(device: Commanded, data: bytes, counted: Counted) -> tuple[bytes, Effects]:
     """Runs one command: class, command, its data. Returns the ack byte, a result after it, and what is to be done."""
@@ -20,6 +24,8 @@ def execute(device: Commanded, data: bytes, counted: Counted) -> tuple[bytes, Ef
     feature = n.COMMANDS.get((data[0], data[1]))
     if feature is None or not device.has(feature):
         return n.ERR, NOTHING
+    if len(data) > LONGEST:
+        return _too_long(device, data)
     if data[0] == n.CTRL_STATS:
         done = statistics(device, data[1], data[2:], counted)
     else:
@@ -27,6 +33,15 @@ def execute(device: Commanded, data: bytes, counted: Counted) -> tuple[bytes, Ef
     if isinstance(done, bytes):
         return n.OK + done, NOTHING
     return (n.ERR, NOTHING) if done is None else (n.OK, done)
+
+
+def _too_long(device: Commanded, data: bytes) -> tuple[bytes, Effects]:
+    """Only tables of addresses are that long in earnest: with more of them than are kept, of which kind is seen below."""
+    if (data[0], data[1]) != (n.CTRL_MAC, n.CTRL_MAC_TABLE_SET):
+        return n.ERR, NOTHING
+    unicast, _ = _table(data[2:])
+    _fill(device.net.filter, unicast, None)
+    return n.OK, device.filter_effects()
 
 
 def _receive_mode(device: Commanded, command: int, data: bytes) -> Done:
@@ -64,8 +79,9 @@ def _table(data: bytes | None) -> tuple[bytes | None, bytes | None]:
     return (data[4:end], data[end:]) if end <= len(data) else (None, None)
 
 
-def _fill(filters: FilterState, unicast: bytes, multicast: bytes) -> None:
-    own, groups = addresses(unicast), addresses(multicast)
+def _fill(filters: FilterState, unicast: bytes | None, multicast: bytes | None) -> None:
+    """Tables that are there, or of which it is known that they have too many addresses."""
+    own, groups = (None if table is None else addresses(table) for table in (unicast, multicast))
     filters.unicast, filters.unicast_overflow = own or (), own is None
     filters.multicast, filters.multicast_overflow = groups or (), groups is None
 

@@ -16,7 +16,7 @@ from softdpu.virtio.admin.owner import Owner
 from softdpu.virtio.device import VirtioDevice
 from softdpu.virtio.effects import Role, SetFrameLimit, SetLink, SetOffloads, StartQueue
 from softdpu.virtio.negotiation import sound
-from softdpu.virtio.outcome import NOTHING, Effects, effects
+from softdpu.virtio.outcome import NOTHING, Effects, effects, note
 from softdpu.virtio.state import QueueState
 
 BEYOND_STATUS = f.mask_of(f.NET_MTU, f.NET_MQ)
@@ -185,7 +185,12 @@ class NetworkDevice:
         return steering(self.net, self.has(f.NET_HASH_REPORT))
 
     def command(self, queue: int, data: bytes, room: int, counted: Counted) -> tuple[bytes, Effects]:
-        """A chain of the control or administration queue: its readable bytes, and how many can be written."""
+        """A chain of the control or administration queue: its readable bytes, and how many can be written.
+
+        One that was on its way when its driver reset the device is nobody's any more.
+        """
+        if not self.virtio.live:
+            return b"", note(f"queue {queue}: a command of before the reset is not carried out", "debug")
         if queue == self.admin_queue and self.queue_exists(queue):
             return self.owner.execute(data, room)
         if not self.queue_exists(queue) or self.role(queue) != "control":

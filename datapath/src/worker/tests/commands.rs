@@ -116,14 +116,19 @@ fn a_command_may_have_no_room_for_an_answer() {
 }
 
 #[test]
-fn a_command_of_more_than_64_kilobytes_is_a_fault() {
-    let mut rig = Rig::new();
-    let (port, mut driver) = control(&mut rig);
-    driver.describe(0, port.guest.buffer(0), 65537, 0, 0);
-    driver.offer(0);
-    rig.engine.doorbell(0, 2);
-    assert_eq!(rig.faults(), ["queue 2, descriptor 0: a command of more than 65536 bytes"]);
-    assert_eq!(rig.queue_count(0, 2, Queue::ExceedMaxChain), 1);
+fn of_a_command_of_more_than_64_kilobytes_the_controller_gets_one_byte_too_many() {
+    for (length, handed) in [(65536, 65536), (65537, 65537), (100_000, 65537)] {
+        let mut rig = Rig::new();
+        let (port, mut driver) = control(&mut rig);
+        driver.describe(0, port.guest.buffer(0), length, 1, 1);
+        driver.describe(1, port.guest.buffer(0), 1, 2, 0);
+        driver.offer(0);
+        rig.engine.doorbell(0, 2);
+        let (ticket, data, room) = commands(&mut rig).remove(0);
+        assert_eq!((data.len(), room), (handed, 1));
+        complete(&mut rig, ticket, &[1]);
+        assert_eq!((driver.collect(), rig.faults().len()), (vec![(0, 1)], 0));
+    }
 }
 
 #[test]
