@@ -1,4 +1,4 @@
-"""Messages that are none: the errno says what; where nobody can know what follows, the connection is closed after it."""
+"""Messages that are none: the errno says what; where nobody can know what follows, the connection ends."""
 
 import errno
 import os

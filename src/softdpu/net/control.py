@@ -36,7 +36,7 @@ def execute(device: Commanded, data: bytes, counted: Counted) -> tuple[bytes, Ef
 
 
 def _too_long(device: Commanded, data: bytes) -> tuple[bytes, Effects]:
-    """Only tables of addresses are that long in earnest: with more of them than are kept, of which kind is seen below."""
+    """Only tables of addresses are that long in earnest: more than fit. The first table tells of which kind."""
     if (data[0], data[1]) != (n.CTRL_MAC, n.CTRL_MAC_TABLE_SET):
         return n.ERR, NOTHING
     unicast, _ = _table(data[2:])
