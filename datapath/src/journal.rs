@@ -31,9 +31,7 @@ pub fn start(level: LevelFilter) {
             match admitted {
                 None => return Ok(()),
                 Some(0) => {}
-                Some(left_out) => {
-                    writeln!(out, "warn: {left_out} lines were left out here: there were too many")?
-                }
+                Some(left_out) => writeln!(out, "warn: {left_out} lines were left out here: there were too many")?,
             }
             writeln!(out, "{}: {}", record.level().as_str().to_lowercase(), record.args())
         })
@@ -48,7 +46,8 @@ impl Throttle {
 
     /// Whether a line may be written now: None, or how many were left out just before it.
     fn admit(&mut self, now: Instant) -> Option<u32> {
-        let more = (now.saturating_duration_since(self.counted).as_millis() / EACH.as_millis()).min(BURST.into()) as u32;
+        let more =
+            (now.saturating_duration_since(self.counted).as_millis() / EACH.as_millis()).min(BURST.into()) as u32;
         if more > 0 {
             self.left = (self.left + more).min(BURST);
             self.counted = now;
