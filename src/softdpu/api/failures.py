@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.exceptions import HTTPException, InternalServerException, MethodNotAllowedException, NotFoundException
 
 from softdpu.controller.errors import BadRequest, OperatorError
 
@@ -47,6 +47,10 @@ def _refusal(request: Request[Any, Any, Any], error: Exception) -> OperatorError
         return OperatorError(
             errno.ENOENT, f"there is no {request.method} {request.url.path}. See /schema/openapi.json."
         )
+    if isinstance(error, RecursionError):
+        return BadRequest("its body is nested too deeply")
+    if isinstance(error, InternalServerException) and "disconnected" in error.detail:
+        return OperatorError(errno.ECONNRESET, "the client left before it had sent the whole request")
     if isinstance(error, HTTPException):
         return BadRequest(_reason(error)) if error.status_code < 500 else None
     number = getattr(error, "errno", None)
