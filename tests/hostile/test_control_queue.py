@@ -5,9 +5,8 @@ import random
 import pytest
 
 from softdpu.spec import virtio_net as net
-from softdpu.testkit import Buffer
+from softdpu.testkit import frame
 from tests.dpu_under_test import Dpu
-from tests.hostile.conftest import broken
 from tests.small_guest import SmallGuest
 
 WRONG = {
@@ -55,14 +54,20 @@ def test_longest_address_table_there_can_be(guest: SmallGuest) -> None:
     assert not guest.net.needs_reset
 
 
-def test_command_of_a_megabyte(dpu: Dpu, guest: SmallGuest) -> None:
-    queue = guest.net.control_queue
-    ring = guest.net.rings[queue]
-    place = guest.memory.allocate(1 << 20)
-    ring.add([Buffer(place, 1 << 20), Buffer(guest.memory.allocate(1), 1, writable=True)])
-    ring.publish()
-    guest.net.kick(queue)
-    assert "a command of more than" in broken(dpu, guest)
+def test_command_of_a_megabyte(guest: SmallGuest) -> None:
+    assert guest.net.control_raw(b"\0\0\1" + bytes(1 << 20)) == net.ERR
+    assert guest.net.control(net.CTRL_RX, net.CTRL_RX_PROMISC, b"\1") == net.OK
+
+
+def test_more_addresses_than_a_command_is_read_for(dpu: Dpu, guest: SmallGuest) -> None:
+    """Linux sends all that an administrator gave it."""
+    groups = b"".join((0x0100_5E00_0000 + n).to_bytes(6) for n in range(20_000))
+    table = bytes(4) + (20_000).to_bytes(4, "little") + groups
+    assert guest.net.control(net.CTRL_RX, net.CTRL_RX_PROMISC, b"\0") == net.OK
+    assert guest.net.control(net.CTRL_MAC, net.CTRL_MAC_TABLE_SET, table) == net.OK
+    with dpu.representor(guest.device) as outside:
+        outside.send(frame(groups[-6:], bytes(6), b"for a group"))
+        assert b"for a group" in guest.net.receive()
 
 
 def test_noise(guest: SmallGuest) -> None:

@@ -47,16 +47,21 @@ def _refusal(request: Request[Any, Any, Any], error: Exception) -> OperatorError
         return OperatorError(
             errno.ENOENT, f"there is no {request.method} {request.url.path}. See /schema/openapi.json."
         )
-    if isinstance(error, RecursionError):
-        return BadRequest("its body is nested too deeply")
-    if isinstance(error, InternalServerException) and "disconnected" in error.detail:
-        return OperatorError(errno.ECONNRESET, "the client left before it had sent the whole request")
-    if isinstance(error, HTTPException):
-        return BadRequest(_reason(error)) if error.status_code < 500 else None
+    if isinstance(error, HTTPException | RecursionError):
+        return _unreadable(error)
     number = getattr(error, "errno", None)
     if isinstance(number, int) and not isinstance(error, OSError):
         return OperatorError(number, str(error))  # a refusal of a layer that knows no operator: firmware, fabric, …
     return None
+
+
+def _unreadable(error: HTTPException | RecursionError) -> OperatorError | None:
+    """What the request itself is to blame for; its body is read by a library."""
+    if isinstance(error, RecursionError):
+        return BadRequest("its body is nested too deeply")
+    if isinstance(error, InternalServerException) and "disconnected" in error.detail:
+        return OperatorError(errno.ECONNRESET, "the client left before it had sent the whole request")
+    return BadRequest(_reason(error)) if error.status_code < 500 else None
 
 
 def _reason(error: HTTPException) -> str:

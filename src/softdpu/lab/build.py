@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from softdpu.lab import initramfs, kernels, prefix, progress
+from softdpu.lab import firmware, initramfs, kernels, prefix, progress
 from softdpu.lab.apt import SUITES, PrivateApt
 from softdpu.lab.errors import LabError
 from softdpu.lab.parts import Part, discard_older, discard_partial
@@ -21,6 +21,7 @@ _QEMU_RECIPE = "qemu 1"
 _OLD_QEMU_RECIPE = "qemu 7.2 1"
 _TOOLS_RECIPE = "tools 1"
 _KERNEL_RECIPE = "kernel 1"
+_FIRMWARE_RECIPE = "firmware 1"
 
 # For this long, guest file systems of other versions stay in a cache.
 _KEPT_SECONDS = 7 * 24 * 3600
@@ -66,6 +67,21 @@ class Lab:
     def qemu_version(self, version: str = "11.1") -> str:
         """In full, such as "11.1.3"."""
         return _fact(Part(self.qemu(version).root), "version")
+
+    def firmware(self) -> Path:
+        """Programs that drive a virtio-net device before any kernel does, fetched when first asked for.
+
+        `OVMF_CODE_4M.fd` and `OVMF_VARS_4M.fd` (UEFI), `ipxe.lkrn` (iPXE as a kernel for BIOS), `snponly.efi` (iPXE
+        that goes through UEFI's driver). Raises LabError.
+        """
+        part = Part(self.cache / "firmware")
+        if part.damage(_FIRMWARE_RECIPE):
+            with self._locked():
+                if part.damage(_FIRMWARE_RECIPE):
+                    packages = _Packages(self.cache / "apt-old", (OLD_SUITE,))
+                    firmware.make(part, _FIRMWARE_RECIPE, packages.ready())
+                    shutil.rmtree(packages.root, ignore_errors=True)
+        return part.path
 
     def build(self, *, thorough: bool = False, refresh: bool = False) -> Lab:
         """Makes whatever is missing or damaged and returns itself; a whole cache costs milliseconds.

@@ -71,7 +71,7 @@ def unpack(archives: Sequence[Path], target: Path) -> None:
     tree = target / "tree"
     tree.mkdir()
     with progress.bar("unpack packages", len(archives)) as advance, ThreadPoolExecutor(2) as pool:
-        for done, _ in enumerate(pool.map(lambda archive: _unpack_one(archive, tree), archives), start=1):
+        for done, _ in enumerate(pool.map(lambda archive: unpack_one(archive, tree), archives), start=1):
             advance(done)
     _merge_usr(tree)
     _merge_bin(tree)
@@ -102,7 +102,8 @@ def _merge_bin(tree: Path) -> None:
             program.rename(tree / "usr/bin" / program.name)
 
 
-def _unpack_one(archive: Path, tree: Path) -> None:
+def unpack_one(archive: Path, tree: Path) -> None:
+    """Unpacks a .deb file; one that cannot be is removed, and LabError says so."""
     done = subprocess.run(["dpkg-deb", "-x", str(archive), str(tree)], capture_output=True, text=True, check=False)
     if done.returncode:
         archive.unlink(missing_ok=True)
