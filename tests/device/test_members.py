@@ -110,3 +110,15 @@ def test_the_parts_say_what_the_driver_has_set(queue: AdminQueue, vf: Plugged) -
         assert found[PartType.DRV_FEATURES].value == guest.net.features.to_bytes(8, "little")
         assert found[PartType.DEVICE_STATUS].value == bytes([guest.net.status])
         assert encoded(parsed(parts(queue))) == parts(queue)
+
+
+def test_saving_a_member_that_its_owner_stopped_leaves_it_stopped(
+    own_dpu: Dpu, queue: AdminQueue, vf: Plugged, outside: Representor
+) -> None:
+    with SmallGuest(vf, ModernDriver) as guest:
+        mode(queue, admin.MODE_STOPPED)
+        own_dpu.save(vf)
+        guest.net.send(frame(OUTSIDE, guest.net.mac, b"meanwhile"))
+        assert outside.drain(0.1) == []
+        mode(queue, 0)
+        assert b"meanwhile" in outside.receive()

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from softdpu.controller.errors import OperatorError
-from softdpu.net.saved import decode
+from softdpu.datapath import ledger
+from softdpu.net.saved import decode, encode
 from softdpu.spec import features as f
 from softdpu.spec import virtio_net as net
 from softdpu.testkit import ALL_FEATURES, PACKED, Buffer, Driver, LegacyDriver, ModernDriver, frame
+from softdpu.virtio.standing import QueueStanding, Standing
 from tests.dpu_under_test import Dpu, Plugged, Representor
 from tests.small_guest import SmallGuest
 
@@ -122,6 +125,7 @@ def test_moves_at_random_moments_neither_double_nor_reorder_nor_lose(
         got = guest.net.drain()
         assert got == came[: len(got)]
     assert [end.drain() for end in ends] == [[], []]
+    assert [ledger.of_port(dpu.ledgers()[device.vuid]).missing for device in pair] == [0, 0]
 
 
 def test_a_stopped_device_touches_nothing_and_goes_on_when_it_is_let(
@@ -199,22 +203,56 @@ def test_what_the_driver_asked_for_comes_along(dpu: Dpu, pair: tuple[Plugged, Pl
         assert b"wanted now" in guest.net.receive()
 
 
+def offer_command(guest: SmallGuest, command: bytes) -> int:
+    """Gives the control queue a command; where its answer of a byte will be."""
+    queue, place = guest.net.control_queue, guest.memory.allocate(len(command) + 1)
+    guest.memory.write(place, command + b"\xff")
+    answer = place + len(command)
+    guest.net.rings[queue].add([Buffer(place, len(command)), Buffer(answer, 1, writable=True)])
+    guest.net.rings[queue].publish()
+    guest.net.notify(queue)
+    return answer
+
+
+def answered(guest: SmallGuest, answer: int) -> bytes:
+    """The answer to a command, once the device has used it."""
+    queue = guest.net.control_queue
+    guest.net.await_used(queue, 20)
+    assert (guest.net.rings[queue].take() or ("", 0))[1] == 1
+    return guest.memory.read(answer, 1)
+
+
 def test_a_command_that_waits_is_executed_and_answered_once(dpu: Dpu, pair: tuple[Plugged, Plugged]) -> None:
     """It is given to a stopped device, which does not look; it is answered where the guest goes on."""
     with SmallGuest(pair[0]) as guest:
         state = dpu.save(pair[0], stop=True)
-        queue, place = guest.net.control_queue, guest.memory.allocate(4)
-        guest.memory.write(place, bytes([net.CTRL_RX, net.CTRL_RX_PROMISC, 0, 0xFF]))
-        guest.net.rings[queue].add([Buffer(place, 3), Buffer(place + 3, 1, writable=True)])
-        guest.net.rings[queue].publish()
-        guest.net.notify(queue)
+        answer = offer_command(guest, bytes([net.CTRL_RX, net.CTRL_RX_PROMISC, 0]))
         guest.move(pair[1])
-        assert guest.memory.read(place + 3, 1) == b"\xff"
+        assert guest.memory.read(answer, 1) == b"\xff"
         dpu.restore(pair[1], state)
-        guest.net.await_used(queue, 20)
-        assert (guest.net.rings[queue].take() or ("", 0))[1] == 1
-        assert guest.memory.read(place + 3, 1) == net.OK
+        assert answered(guest, answer) == net.OK
+        assert not decode(dpu.save(pair[1])).state.net.filter.promiscuous
         assert guest.net.control(net.CTRL_RX, net.CTRL_RX_PROMISC, b"\1") == net.OK
+
+
+def test_a_command_that_was_executed_before_is_answered_and_not_executed_again(
+    dpu: Dpu, pair: tuple[Plugged, Plugged]
+) -> None:
+    """As when its device was stopped after the controller had executed it, and before the ring was written."""
+    with SmallGuest(pair[0]) as guest:
+        saved = decode(dpu.save(pair[0], stop=True))
+        answer = offer_command(guest, bytes([net.CTRL_RX, net.CTRL_RX_PROMISC, 0]))
+        standing = saved.state.virtio.standing or Standing()
+        here = standing.of(guest.net.control_queue) or QueueStanding(guest.net.control_queue, 0)
+        kept = msgspec.structs.replace(here, answer=net.OK)
+        saved.state.virtio.standing = msgspec.structs.replace(
+            standing, queues=(*standing.without(here.queue).queues, kept)
+        )
+        guest.move(pair[1])
+        dpu.restore(pair[1], encode(saved))
+        assert answered(guest, answer) == net.OK
+        assert decode(dpu.save(pair[1])).state.net.filter.promiscuous
+        assert guest.net.control(net.CTRL_RX, net.CTRL_RX_PROMISC, b"\0") == net.OK
 
 
 def test_a_state_is_put_in_and_stays_stopped_when_that_is_asked(dpu: Dpu, pair: tuple[Plugged, Plugged]) -> None:

@@ -1,12 +1,15 @@
 """Saved states that are none: refused, and the guest whose device was to become that goes on undisturbed."""
 
 import random
+import threading
 
 import msgspec
 import pytest
 
 from softdpu.controller.errors import OperatorError
 from softdpu.net import saved
+from softdpu.net.device import Function
+from softdpu.net.validation import encode
 from softdpu.virtio.standing import QueueStanding, Standing
 from tests.dpu_under_test import Dpu, Plugged
 from tests.hostile.conftest import Bystander, broken
@@ -79,3 +82,36 @@ def test_rings_elsewhere_in_memory_are_found_out_and_the_guest_goes_on(
     assert "is outside the guest's memory" in put(dpu, guest.device, msgspec.msgpack.encode(raw))
     assert traffic.passes_frames()
     assert not guest.net.needs_reset
+
+
+def test_a_driver_that_never_rests_is_saved_as_it_was_at_some_moment_or_not(
+    dpu: Dpu, guest: SmallGuest, bystander: Bystander
+) -> None:
+    """It resets its device and sets it up again all the while: what is saved is one state, that can be gone on with."""
+    done = threading.Event()
+
+    def never_rest() -> None:
+        while not done.is_set():
+            guest.net.reset()
+            guest.net.start()
+
+    driver = threading.Thread(target=never_rest)
+    driver.start()
+    try:
+        states = [state for state in (saved_or_refused(dpu, guest.device) for _ in range(60)) if state]
+    finally:
+        done.set()
+        driver.join()
+    assert len(set(states)) > 1
+    for state in states:
+        function = Function.restore(saved.decode(state).state)
+        assert encode(function.state) == encode(saved.fitted(saved.decode(state), function.state.config))
+    assert bystander.passes_frames()
+
+
+def saved_or_refused(dpu: Dpu, device: Plugged) -> bytes:
+    try:
+        return dpu.save(device)
+    except OperatorError as error:
+        assert "is busy setting it up" in str(error)
+        return b""
