@@ -126,7 +126,6 @@ impl QueueCounters<'_> {
         add(self.row, counter as usize, n, self.several);
     }
 
-    #[allow(dead_code, reason = "for tests and measurements: the controller reads the memory itself")]
     pub fn get(&self, counter: Queue) -> u64 {
         self.row[counter as usize].load(Ordering::Relaxed)
     }

@@ -9,8 +9,8 @@ import re
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from io import StringIO
 from typing import cast
@@ -32,29 +32,34 @@ PEER_MAC = "52:54:00:00:00:01"
 
 def rows() -> Iterator[Comparison]:
     """Legacy and modern driver, in turn."""
+    for stage, guest, pairs, driver in guests():
+        with favoured(guest.pid, stage.datapath_pid()):
+            yield from _compared(stage, guest, pairs, f"{guest.release.split('-')[0]}, {driver}")
+
+
+def guests(drivers: Sequence[str] = tuple(NETS)) -> Iterator[tuple[Stage, Guest, dict[str, Pair], str]]:
+    """For each driver a guest with QEMU's own device ("peer") and ours, by export."""
     with Stage() as stage:
         with redirect_stdout(StringIO()):
             firmware(stage)
         stage.start_controller()
-        for driver in NETS:
-            yield from _in_guest(stage, driver)
+        for driver in drivers:
+            with _boot(stage, driver) as guest:
+                yield stage, guest, plug(stage, guest, f"peer-{driver}", NETS[driver]), driver
 
 
-def _in_guest(stage: Stage, driver: str) -> Iterator[Comparison]:
+def _boot(stage: Stage, driver: str) -> Guest:
     tap = f"peer-{driver}"
     stage.in_netns(f"ip tuntap add {tap} mode tap vnet_hdr", quiet=True)
     netdev = {"type": "tap", "id": "n0", "ifname": tap, "script": "no", "downscript": "no"}
     device = {"driver": "virtio-net-pci-transitional", "netdev": "n0", "bus": "rp1", "mac": PEER_MAC}
-    with Guest(
+    return Guest(
         legacy=driver == "legacy",
         root_ports=1 + len(EXPORTS),
         netdevs=[netdev],
         devices=[device],
         wrapper=["ip", "netns", "exec", stage.netns],
-    ) as guest:
-        pairs = plug(stage, guest, tap, NETS[driver])
-        with favoured(guest.pid, stage.datapath_pid()):
-            yield from _compared(stage, guest, pairs, f"{guest.release.split('-')[0]}, {driver}")
+    )
 
 
 def plug(stage: Stage, guest: Guest, peer_tap: str, net: str) -> dict[str, Pair]:
@@ -94,6 +99,14 @@ def _compared(stage: Stage, guest: Guest, pairs: dict[str, Pair], title: str) ->
 
 def tcp(stage: Stage, guest: Guest, pair: Pair, way: str) -> float:
     """Mbit/s that the receiver got in one iperf3 run from (or with -R to) the guest."""
+    with served(stage, pair):
+        done = guest.run(f"iperf3 -c {pair.dpu} -t {SECONDS} {way} -J", timeout=60, check=True)
+        return float(json.loads(done.output)["end"]["sum_received"]["bits_per_second"]) / 1e6
+
+
+@contextmanager
+def served(stage: Stage, pair: Pair) -> Iterator[None]:
+    """An iperf3 server for one run, at the tap's address."""
     server = subprocess.Popen(
         ["ip", "netns", "exec", stage.netns, "iperf3", "-s", "-1", "-B", pair.dpu],
         stdout=subprocess.DEVNULL,
@@ -101,8 +114,7 @@ def tcp(stage: Stage, guest: Guest, pair: Pair, way: str) -> float:
     )
     try:
         time.sleep(0.3)
-        done = guest.run(f"iperf3 -c {pair.dpu} -t {SECONDS} {way} -J", timeout=60, check=True)
-        return float(json.loads(done.output)["end"]["sum_received"]["bits_per_second"]) / 1e6
+        yield
     finally:
         server.kill()
         server.wait()

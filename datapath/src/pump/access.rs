@@ -119,10 +119,10 @@ impl Function {
     }
 
     /// Rings if the write is to a doorbell.
-    fn rang(&self, place: Place, data: &[u8], world: &World) -> bool {
+    fn rang(&self, place: Place, data: &[u8], world: &mut World) -> bool {
         let Register::Doorbell(queue) = self.outside.write(place.region, place.offset, data) else { return false };
         self.count_doorbell(queue);
-        world.worker.doorbell(self.id, queue);
+        world.doorbell(self.id, queue);
         true
     }
 

@@ -76,7 +76,9 @@ impl Pump {
                 log::info!("nobody has been connected for {} s: good-bye", IDLE.as_secs());
                 return Ok(());
             };
-            for (token, flags) in self.world.poller.wait(timeout)? {
+            let events = self.world.poller.wait(timeout)?;
+            self.world.leisure = events.len() == 1;
+            for (token, flags) in events {
                 self.dispatch(token, flags);
             }
             self.hear_worker();

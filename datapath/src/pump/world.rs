@@ -29,6 +29,8 @@ pub struct World {
     pub resting: Vec<(FunctionId, Instant)>,
     /// Requests for which a VMM waits, and until when, the oldest first. Those answered since are passed over.
     pub deadlines: VecDeque<(Instant, FunctionId, u64)>,
+    /// Whether nobody else waits for the pump: it may answer one doorbell itself then.
+    pub leisure: bool,
 }
 
 impl World {
@@ -40,8 +42,19 @@ impl World {
         let deadlines = VecDeque::new();
         let guard = Guard::spawn()?;
         let mappings = Pool::default();
-        let world =
-            Self { worker, control, poller, mappings, guard, notices, waiting, wants_room: false, resting, deadlines };
+        let world = Self {
+            worker,
+            control,
+            poller,
+            mappings,
+            guard,
+            notices,
+            waiting,
+            wants_room: false,
+            resting,
+            deadlines,
+            leisure: false,
+        };
         // A thread that starts makes system calls that the sandbox does not allow: wait until it takes orders.
         world.settle(|done| Order::StopAll { function: 0, done });
         Ok(world)
@@ -53,6 +66,15 @@ impl World {
         self.worker.send(order(done));
         // A dropped receipt settles as well: the worker does not know the function.
         let _ = settled.recv();
+    }
+
+    /// A driver notified a queue.
+    pub fn doorbell(&mut self, function: FunctionId, queue: u16) {
+        if std::mem::take(&mut self.leisure) {
+            self.worker.stand_in(function, queue);
+        } else {
+            self.worker.doorbell(function, queue);
+        }
     }
 
     /// How long until the oldest deadline, a little more than exactly, so that it has passed then.

@@ -2,6 +2,7 @@
 
 use super::batch::{Batch, Chain, Payload};
 use super::fault::Fault;
+use super::later::Later;
 use super::layout::Ring;
 use super::moderation::Moderation;
 use crate::memory::{Source, Table};
@@ -13,6 +14,7 @@ pub struct Transmit {
     header: usize,
     pub vector: u16,
     pub moderation: Moderation,
+    pub later: Later,
 }
 
 impl Transmit {
@@ -22,6 +24,7 @@ impl Transmit {
             header: setup.header,
             vector: setup.vector,
             moderation: Moderation::default(),
+            later: Later::default(),
         })
     }
 

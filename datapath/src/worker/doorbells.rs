@@ -68,6 +68,11 @@ impl Doorbells {
 
     fn announce(&self, bits: u64) {
         self.any.fetch_or(bits, SeqCst);
+        self.rouse();
+    }
+
+    /// Wakes the worker.
+    pub fn rouse(&self) {
         if self.asleep.load(SeqCst) && self.asleep.swap(false, SeqCst) {
             // An eventfd that cannot be written is full, so the worker wakes anyway.
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
@@ -96,8 +101,13 @@ impl Doorbells {
         }
     }
 
-    /// The worker is about to sleep. False if something has come; if true, `awake` must follow the sleep.
+    /// Whether the worker sleeps and nobody has woken it.
     pub fn asleep(&self) -> bool {
+        self.asleep.load(SeqCst)
+    }
+
+    /// The worker is about to sleep. False if something has come; if true, `awake` must follow the sleep.
+    pub fn lie_down(&self) -> bool {
         self.asleep.store(true, SeqCst);
         let quiet = self.any.load(SeqCst) == 0;
         if !quiet {
@@ -159,12 +169,12 @@ mod tests {
     #[test]
     fn the_worker_does_not_sleep_over_what_has_come() {
         let doorbells = Doorbells::new().unwrap();
-        assert!(doorbells.asleep());
+        assert!(doorbells.lie_down());
         doorbells.awake();
         doorbells.ring(5, 1);
-        assert!(!doorbells.asleep());
+        assert!(!doorbells.lie_down());
         doorbells.take(|_, _| ());
         doorbells.order();
-        assert!(!doorbells.asleep() && doorbells.take(|_, _| ()));
+        assert!(!doorbells.lie_down() && doorbells.take(|_, _| ()));
     }
 }

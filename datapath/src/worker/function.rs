@@ -16,7 +16,7 @@ use crate::locked::{Company, Locked};
 use crate::memory::Table;
 use crate::offload::Offloads;
 use crate::port::{LONGEST, Tap};
-use crate::ring::{Control, Fault, Hold, Receive, Ring, Transmit};
+use crate::ring::{Carried, Control, Fault, Hold, Receive, Ring, Transmit};
 use crate::switch::{Behind, Rules, Steering};
 
 pub struct Function {
@@ -45,6 +45,8 @@ pub struct Function {
     pub offloads: Offloads,
     /// Queues, and the tap, that are being polled.
     pub polled: Bits,
+    /// Transmit queues that are not polled, and whose driver is not asked for their doorbell: they will be looked at again.
+    pub left: Bits,
     pub tap_polled: AtomicBool,
     /// The uplink that serves it.
     pub uplink: u8,
@@ -124,6 +126,7 @@ impl Function {
             frame_limit: LONGEST,
             offloads: Offloads::default(),
             polled: Bits::default(),
+            left: Bits::default(),
             tap_polled: AtomicBool::new(false),
             uplink: 0,
             floods: Underway::default(),
@@ -191,6 +194,16 @@ impl Function {
         }
     }
 
+    /// What a transmit queue and the receive queue beside it have carried.
+    pub fn carried(&self, transmit: u16) -> Carried {
+        let (sent, received) = (self.counters.queue(transmit), self.counters.queue(transmit.saturating_sub(1)));
+        Carried {
+            sent: sent.get(Counter::Octets),
+            received: received.get(Counter::Octets),
+            frames: received.get(Counter::Frames),
+        }
+    }
+
     /// Whether a driver is there to receive, on any queue.
     pub fn ready(&self) -> bool {
         (0..self.pairs).any(|pair| self.receives(pair))
@@ -217,7 +230,7 @@ impl Function {
     /// The driver is gone: what it had set returns to how it was before.
     pub fn stop_all(&mut self) {
         self.queues.clear();
-        self.polled = Bits::default();
+        (self.polled, self.left) = (Bits::default(), Bits::default());
         *self.starved.get_mut() = false;
         self.disabled = 0;
         self.dirty = None;

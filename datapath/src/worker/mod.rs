@@ -29,8 +29,8 @@ mod uplink;
 mod world;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -41,6 +41,7 @@ pub use crew::MOST_WORKERS;
 pub use engine::Engine;
 pub use notices::{Notices, notices};
 use orders::{FunctionId, Order};
+use thread::Shift;
 use world::employ;
 
 /// The pump's end of the workers. Dropping it ends their threads, after all orders sent.
@@ -48,6 +49,8 @@ pub struct WorkerHandle {
     orders: Option<Sender<Order>>,
     crew: Arc<Crew>,
     threads: Vec<JoinHandle<()>>,
+    /// What each of them works with.
+    places: Vec<Arc<Mutex<Shift>>>,
 }
 
 impl WorkerHandle {
@@ -62,6 +65,14 @@ impl WorkerHandle {
     /// The driver notified a queue. Costs a few atomic writes unless the queue's worker sleeps. Counting it is the caller's part.
     pub fn doorbell(&self, function: FunctionId, queue: u16) {
         self.crew.ring(function, queue);
+    }
+
+    /// The same, but where the queue's worker sleeps its work is done here and now: for as long as a few batches take.
+    pub fn stand_in(&self, function: FunctionId, queue: u16) {
+        let home = self.crew.home(function, Some(queue));
+        if !thread::stand_in(&self.places[home], &self.crew.desks[home].doorbells, function, queue) {
+            self.doorbell(function, queue);
+        }
     }
 }
 
@@ -89,10 +100,11 @@ pub fn spawn_on(cores: &[usize]) -> io::Result<(WorkerHandle, Notices)> {
     let (sender, receiver) = channel();
     let crew = Arc::new(Crew::new(cores.len().max(1))?);
     let (start, mut orders) = (Instant::now(), Some(receiver));
-    let mut handle = WorkerHandle { orders: Some(sender), crew: crew.clone(), threads: Vec::new() };
+    let mut handle = WorkerHandle { orders: Some(sender), crew: crew.clone(), threads: Vec::new(), places: Vec::new() };
     let (ready, started) = channel();
     for (worker, core) in employ(Engine::with_crew(outbox, crew.clone())?).into_iter().zip(places(cores)) {
-        let mut thread = thread::Thread::new(worker, crew.clone(), orders.take(), start)?;
+        let place = Arc::new(Mutex::new(Shift::new(worker, crew.clone(), orders.take(), start)?));
+        handle.places.push(place.clone());
         let ready = ready.clone();
         let spawned = std::thread::Builder::new().name("worker".into()).spawn(move || {
             let pinned = core.map_or(Ok(()), pin);
@@ -100,7 +112,7 @@ pub fn spawn_on(cores: &[usize]) -> io::Result<(WorkerHandle, Notices)> {
             let _ = ready.send(pinned);
             drop(ready);
             if fine {
-                thread.run();
+                thread::run(&place);
             }
         });
         handle.threads.push(spawned?);

@@ -1,15 +1,17 @@
 //! A worker's loop.
 
 use std::io;
-use std::sync::Arc;
+use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 
 use super::assign::{FRESH, PERIOD, unequal};
 use super::crew::Crew;
+use super::doorbells::Doorbells;
 use super::orders::{FunctionId, Order};
 use super::pace::Pace;
 use super::world::Worker;
@@ -21,10 +23,14 @@ const WAKE: u64 = u64::MAX;
 const GLANCE: Duration = Duration::from_micros(10);
 /// Turns without a frame between looks at the clock.
 const CLOCK: u32 = 8;
+/// How long someone stands in for a thread that sleeps; a turn that has begun is ended.
+const STAND_IN: Duration = Duration::from_micros(50);
 /// Turns of which one is measured, where there are several workers.
 const MEASURED: u32 = 8;
 
-pub struct Thread {
+/// What a worker works with. Its thread has it for as long as it is awake; while that sleeps, someone else may take it and
+/// stand in.
+pub struct Shift {
     worker: Worker,
     crew: Arc<Crew>,
     /// The first worker takes them.
@@ -38,9 +44,78 @@ pub struct Thread {
     /// What is left to do, as of the last turn: nothing, and then until when.
     idle: bool,
     next: Option<Duration>,
+    /// When there was last something to do.
+    quiet: Duration,
     busy: Busy,
     poisonings: u64,
     turns: u32,
+    /// Turns since the last look at the clock.
+    since: u32,
+}
+
+/// Works until no more orders can come.
+pub fn run(place: &Mutex<Shift>) {
+    let mut shift = take(place);
+    let mut now = shift.start.elapsed();
+    while shift.attend() {
+        if shift.has_work() {
+            now = shift.work(now);
+        } else {
+            (shift, now) = sleep(shift, place);
+            shift.balance(now);
+        }
+    }
+}
+
+/// Sleeps until something comes, or a timer goes off; meanwhile others may stand in. The time.
+fn sleep<'a>(mut shift: MutexGuard<'a, Shift>, place: &'a Mutex<Shift>) -> (MutexGuard<'a, Shift>, Duration) {
+    let Some(timeout) = shift.lie_down() else {
+        let now = shift.quiet;
+        return (shift, now);
+    };
+    let (crew, number) = (shift.crew.clone(), shift.worker.number());
+    let mut ready = std::mem::take(&mut shift.ready);
+    drop(shift);
+    watch(&crew, number, timeout, &mut ready);
+    // Before the lock: nobody begins to stand in any more.
+    crew.desks[number].doorbells.awake();
+    let mut shift = take(place);
+    shift.ready = ready;
+    let now = shift.get_up();
+    (shift, now)
+}
+
+/// Answers a doorbell in place of a worker that sleeps, which saves a wake-up. False: it is awake, or about to be; or there
+/// is more to do than whoever stands in has time for.
+pub fn stand_in(place: &Mutex<Shift>, doorbells: &Doorbells, function: FunctionId, queue: u16) -> bool {
+    // Whoever has just ordered something has woken it, and comes before this.
+    if !doorbells.asleep() {
+        return false;
+    }
+    let mut shift = match place.try_lock() {
+        Ok(shift) => shift,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return false,
+    };
+    if !shift.worker.turn(|turn| turn.short(function, queue)) {
+        return false;
+    }
+    if shift.answer(function, queue) {
+        doorbells.rouse();
+    }
+    true
+}
+
+fn take(place: &Mutex<Shift>) -> MutexGuard<'_, Shift> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Looks, or waits, for events of taps and for a wake.
+fn watch(crew: &Crew, number: usize, timeout: Option<Duration>, ready: &mut Vec<u64>) {
+    let mut events = [const { MaybeUninit::uninit() }; 64];
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    let Ok((events, _)) = epoll::wait(&*crew.desks[number].epoll, &mut events, timeout.as_ref()) else { return };
+    ready.extend(events.iter().map(|event| event.data.u64()).filter(|number| *number != WAKE));
 }
 
 /// How much of its time the worker had something to do.
@@ -50,12 +125,12 @@ struct Busy {
     time: Duration,
 }
 
-impl Thread {
+impl Shift {
     /// `start` is the same for all.
-    pub fn new(worker: Worker, crew: Arc<Crew>, orders: Option<Receiver<Order>>, start: Instant) -> io::Result<Thread> {
+    pub fn new(worker: Worker, crew: Arc<Crew>, orders: Option<Receiver<Order>>, start: Instant) -> io::Result<Shift> {
         let desk = &crew.desks[worker.number()];
         epoll::add(&*desk.epoll, &desk.doorbells, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        Ok(Thread {
+        Ok(Shift {
             worker,
             crew,
             orders,
@@ -66,42 +141,38 @@ impl Thread {
             ready: Vec::new(),
             idle: true,
             next: None,
+            quiet: Duration::ZERO,
             busy: Busy::default(),
             poisonings: memory::poisonings(),
             turns: 0,
+            since: 0,
         })
     }
 
-    /// Works until no more orders can come.
-    pub fn run(&mut self) {
-        let mut now = self.start.elapsed();
-        let mut since = 0;
-        while self.attend() {
-            if self.idle && self.rung.is_empty() && self.ready.is_empty() {
-                now = self.sleep();
-                self.balance(now);
-                continue;
-            }
-            if now.saturating_sub(self.glanced) >= GLANCE {
-                self.glanced = now;
-                self.ports(Some(Duration::ZERO));
-            }
-            let (sent, came) = self.turn(now);
-            since += 1;
-            // The clock takes as long as a look at a quiet queue.
-            if sent + came > 0 || since == CLOCK {
-                since = 0;
-                let before = std::mem::replace(&mut now, self.start.elapsed());
-                if sent + came > 0 {
-                    self.busy.time += now.saturating_sub(before);
-                }
-                self.balance(now);
-            }
-            let gap = self.pace.turned(sent);
-            if !gap.is_zero() {
-                now = self.leave_alone(now + gap);
-            }
+    fn has_work(&self) -> bool {
+        !self.idle || !self.rung.is_empty() || !self.ready.is_empty()
+    }
+
+    /// One turn, begun at `now`, and what belongs to it. The time.
+    #[inline]
+    fn work(&mut self, mut now: Duration) -> Duration {
+        if now.saturating_sub(self.glanced) >= GLANCE {
+            self.glanced = now;
+            self.glance();
         }
+        let (sent, came) = self.turn(now);
+        self.since += 1;
+        // The clock takes as long as a look at a quiet queue.
+        if sent + came > 0 || self.since == CLOCK {
+            self.since = 0;
+            let before = std::mem::replace(&mut now, self.start.elapsed());
+            if sent + came > 0 {
+                self.busy.time += now.saturating_sub(before);
+            }
+            self.balance(now);
+        }
+        let gap = self.pace.turned(sent);
+        if gap.is_zero() { now } else { self.leave_alone(now + gap) }
     }
 
     /// Looks at no ring until `end`: each look takes a cache line away from a driver that is about to write it. The time.
@@ -121,7 +192,7 @@ impl Thread {
         if std::mem::replace(&mut self.poisonings, poisonings) != poisonings {
             self.alone(super::Engine::check_memory);
         }
-        let Thread { crew, worker, rung, .. } = self;
+        let Shift { crew, worker, rung, .. } = self;
         let ordered = crew.desks[worker.number()].doorbells.take(|function, queue| rung.push((function, queue)));
         !ordered || self.obey_all()
     }
@@ -148,7 +219,7 @@ impl Thread {
     fn turn(&mut self, now: Duration) -> (usize, usize) {
         self.turns = self.turns.wrapping_add(1);
         let measured = self.turns % MEASURED == 0 && self.crew.desks.len() > 1;
-        let Thread { worker, rung, ready, idle, next, .. } = self;
+        let Shift { worker, rung, ready, idle, next, .. } = self;
         let mut begun = false;
         loop {
             let (done, moved) = worker.turn(|turn| {
@@ -170,35 +241,47 @@ impl Thread {
         }
     }
 
-    /// Sleeps until something comes, or a timer goes off. The time.
-    fn sleep(&mut self) -> Duration {
-        let crew = self.crew.clone();
-        let doorbells = &crew.desks[self.worker.number()].doorbells;
-        let before = self.start.elapsed();
-        if !doorbells.asleep() {
-            return before;
-        }
-        self.ports(self.next.map(|at| at.saturating_sub(before)));
-        doorbells.awake();
+    /// Begins to sleep, unless something has come. Until when, as a time to wait.
+    fn lie_down(&mut self) -> Option<Option<Duration>> {
+        self.quiet = self.start.elapsed();
+        let sleeps = self.crew.desks[self.worker.number()].doorbells.lie_down();
+        sleeps.then(|| self.next.map(|at| at.saturating_sub(self.quiet)))
+    }
+
+    /// Something came, or a timer went off. The time.
+    fn get_up(&mut self) -> Duration {
         let now = self.start.elapsed();
-        let Thread { worker, pace, next, .. } = self;
+        let Shift { worker, pace, idle, next, quiet, .. } = self;
         worker.turn(|turn| {
             turn.local.now = now;
             if !turn.expire(now) {
-                turn.local.patience = pace.slept(now.saturating_sub(before));
+                turn.local.patience = pace.slept(now.saturating_sub(*quiet));
             }
-            *next = turn.local.timers.next();
+            (*idle, *next) = (turn.local.idle(), turn.local.timers.next());
         });
         now
     }
 
-    /// Looks, or waits, for events of taps and for a wake.
-    fn ports(&mut self, timeout: Option<Duration>) {
-        let mut events = [const { std::mem::MaybeUninit::uninit() }; 64];
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let epoll = &*self.crew.desks[self.worker.number()].epoll;
-        let Ok((events, _)) = epoll::wait(epoll, &mut events, timeout.as_ref()) else { return };
-        self.ready.extend(events.iter().map(|event| event.data.u64()).filter(|number| *number != WAKE));
+    /// Whoever stands in answers a doorbell. True if the thread has to wake and go on with it.
+    fn answer(&mut self, function: FunctionId, queue: u16) -> bool {
+        let (begun, timer) = (self.start.elapsed(), self.next);
+        let patience = self.pace.slept(begun.saturating_sub(self.quiet));
+        self.worker.turn(|turn| turn.local.patience = patience);
+        self.rung.push((function, queue));
+        let mut now = begun;
+        while self.has_work() && now.saturating_sub(begun) < STAND_IN {
+            self.turn(now);
+            now = self.start.elapsed();
+        }
+        self.busy.time += now.saturating_sub(begun);
+        self.quiet = now;
+        self.has_work() || self.next != timer
+    }
+
+    /// Looks for events of taps.
+    fn glance(&mut self) {
+        let Shift { crew, worker, ready, .. } = self;
+        watch(crew, worker.number(), Some(Duration::ZERO), ready);
     }
 
     /// Says from time to time how busy this worker is. One that has much more to do than another gives it something.

@@ -67,6 +67,11 @@ impl Timers {
         self.set.extend(clock.asked.drain(..));
     }
 
+    /// Sets one that will have the queue looked at.
+    pub fn set(&mut self, at: Option<Duration>, function: FunctionId, queue: u16) {
+        self.set.extend(at.map(|at| Reverse((at, function, queue))));
+    }
+
     /// When the next one goes off.
     pub fn next(&self) -> Option<Duration> {
         self.set.peek().map(|Reverse((at, ..))| *at)
@@ -85,6 +90,7 @@ impl Turn<'_> {
         while let Some((at, function, queue)) = self.local.timers.rung(now) {
             some = true;
             self.moderate(function, queue, now, |moderation| moderation.rang(at));
+            self.look_again(function, queue);
         }
         some
     }

@@ -18,6 +18,8 @@ use crate::ring::Fault;
 
 /// What an answer to a command begins with when it was carried out (virtio 1.3 §5.1.6.5).
 const OK: u8 = 0;
+/// Frames that take no longer than another thread's wake-up.
+const FEW: usize = 8;
 /// The receive queues, by bit.
 const RECEIVE: u128 = u128::MAX / 3;
 
@@ -49,6 +51,16 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether what a doorbell is for is soon done: a few frames, or a command.
+    pub fn short(&self, function: FunctionId, queue: u16) -> bool {
+        let Some(port) = self.fabric.function(function) else { return true };
+        match port.queue(queue) {
+            Some(Queue::Transmit(ring)) => ring.take(port.company).ring.outstanding(FEW + 1) <= FEW,
+            Some(Queue::Receive(_)) => false,
+            Some(Queue::Control(_)) | None => true,
+        }
+    }
+
     /// Frames are in a function's tap, or in an uplink, and may be read.
     pub fn readable(&mut self, function: FunctionId) {
         if self.crew.home(function, None) != self.me {
@@ -65,6 +77,8 @@ impl Turn<'_> {
         }
         port.tap_polled.store(true, Relaxed);
         self.poll_port(function);
+        // Since the worker is awake.
+        (0..port.pairs).for_each(|pair| self.look_again(function, 2 * pair + 1));
     }
 
     /// Polls a function's tap, or an uplink, from now on.
@@ -146,10 +160,32 @@ impl Turn<'_> {
 
     fn none_came(&mut self, item: Item, port: &Function, queue: u16) -> Option<Item> {
         if self.local.now.saturating_sub(item.busy) < self.local.patience {
-            Some(item)
-        } else {
-            rest(item, port, queue)
+            return Some(item);
         }
+        if !self.look_later(port, queue) {
+            return rest(item, port, queue);
+        }
+        None
+    }
+
+    /// Leaves a queue without its doorbell, to be looked at again. False if its driver is to be asked for that.
+    fn look_later(&mut self, port: &Function, queue: u16) -> bool {
+        let Some(ring) = port.transmit(queue).filter(|_| port.unkicked & 1 << queue == 0) else { return false };
+        let later = &mut ring.take(port.company).later;
+        if !later.looks_again(port.carried(queue)) {
+            return false;
+        }
+        self.local.timers.set(later.timer(self.local.now), port.id, queue);
+        port.polled.set(queue, false);
+        port.left.set(queue, true);
+        true
+    }
+
+    /// Looks at a queue again that was left without its doorbell.
+    pub(super) fn look_again(&mut self, function: FunctionId, queue: u16) {
+        let Some(port) = self.fabric.function(function).filter(|port| port.left.get(queue)) else { return };
+        port.left.set(queue, false);
+        self.doorbell(function, queue);
     }
 
     fn turn_tap(&mut self, item: Item) -> Option<Item> {

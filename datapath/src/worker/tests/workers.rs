@@ -1,5 +1,6 @@
 //! Several workers: threads that share the switch, while queues move between them.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use super::*;
 use crate::worker::crew::Crew;
 use crate::worker::local::Thing;
-use crate::worker::thread::Thread;
+use crate::worker::thread::{Shift, run};
 use crate::worker::world::{Worker, employ};
 
 /// Two workers with threads, and a third one that only moves things about.
@@ -37,8 +38,8 @@ fn with_crowd(test: impl FnOnce(&mut Crowd)) {
     let (start, mut receiver) = (Instant::now(), Some(receiver));
     std::thread::scope(|scope| {
         for worker in workers {
-            let mut thread = Thread::new(worker, crew.clone(), receiver.take(), start).unwrap();
-            scope.spawn(move || thread.run());
+            let place = Mutex::new(Shift::new(worker, crew.clone(), receiver.take(), start).unwrap());
+            scope.spawn(move || run(&place));
         }
         let _ended = Ended(crew.clone());
         test(&mut Crowd { crew, orders, mover, counters: Counters::for_workers(3).unwrap(), notices });
