@@ -307,7 +307,7 @@ fn a_worker_with_more_to_do_gives_things_to_one_that_sleeps() {
             }
             let start = Instant::now();
             let moved = || (0..4).filter(|id| crowd.crew.home(*id, Some(1)) == 1).count();
-            while moved() == 0 && start.elapsed() < Duration::from_secs(20) {
+            while moved() == 0 && start.elapsed() < Duration::from_secs(60) {
                 crowd.crew.desks[2].load.set(1.0, start.elapsed() + Duration::from_millis(100));
                 std::thread::sleep(Duration::from_millis(1));
             }
