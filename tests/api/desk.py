@@ -173,6 +173,9 @@ class Desk:
             "features": [bit | {"why": "a legacy driver sees bits 0 to 31 only"}],
         }
 
+    async def state(self, device: DeviceRef) -> Json:
+        return {"vuid": self._find(device)["vuid"], "state": {}}
+
     async def qemu_arguments(self) -> Json:
         return {"arguments": ["-device", '{"driver":"vfio-user-pci"}']}
 

@@ -122,6 +122,10 @@ def test_log_sets_the_level(served: Served, run: Command) -> None:
     assert served.desk.level == "debug"
 
 
+def test_debug_shows_the_state_of_a_device(plugged: Served, run: Command) -> None:
+    assert run(plugged.root, "virtnet debug state -p 0").json == {"vuid": "MT2447X00000VNETS1D0F0", "state": {}}
+
+
 def test_debug_shows_metrics_as_text(plugged: Served, run: Command) -> None:
     assert 'softdpu_frames_total{vuid="MT2447X00000VNETS1D0F0"} 5.0' in run(plugged.root, "virtnet debug metrics").out
 

@@ -1,6 +1,7 @@
 """What survives what: the table of the operator's interface, for static PFs and hotplug PFs."""
 
 import errno
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from tests.controller.left import listing, things
 from tests.dpu_under_test import FIRMWARE, Dpu, Plugged
 from tests.small_guest import SmallGuest
 
-KEYS = ("pf_id", "vuid", "pci_bdf", "sf_num", "sf_rep_net_device", "mac", "mtu", "link_status", "speed", "transitional")
+WHO = ("pf_id", "vuid", "pci_bdf", "sf_num", "sf_rep_net_device", "transitional")
+KEYS = (*WHO, "mac", "mtu", "link_status", "speed", "max_queue_size", "dim")
 OUTSIDE = bytes.fromhex("02000000fffe")
 
 
@@ -33,10 +35,11 @@ def who(dpu: Dpu) -> list[dict[str, Any]]:
 def prepared(dpu: Dpu) -> list[dict[str, Any]]:
     """A hotplug PF beside the static ones; one of each changed by the operator."""
     dpu.modify(dpu.hotplug(), mtu=9000, mac="0c:c4:7a:99:99:99", link=0)
-    dpu.virtnet("modify", "-p", 1, "device", "-t", 1400, "-e", 100)
+    dpu.virtnet("modify", "-p", 1, "device", "-t", 1400, "-e", 100, "-q", 512, "-dim", "enable")
     before = who(dpu)
     assert len(before) == 3
     assert (before[1]["mtu"], before[1]["speed"], before[2]["link_status"]) == ("1400", "100", "0")
+    assert (before[1]["max_queue_size"], before[1]["dim"]) == ("512", "enabled")
     return before
 
 
@@ -76,6 +79,20 @@ def test_both_killed_come_back_with_all(dpu: Dpu) -> None:
     dpu.kill_datapath()
     dpu.start_controller()
     assert who(dpu) == before
+
+
+def test_features_of_a_static_pf_stay_until_virtnet_conf_has_others(dpu: Dpu) -> None:
+    def again() -> set[str]:
+        dpu.kill_controller()
+        dpu.kill_datapath()
+        dpu.start_controller()
+        return {"33", "34"} & set(dpu.virtnet("query", "-p", 0).json["devices"][0]["device_features"])
+
+    dpu.virtnet("modify", "-p", 0, "device", "-f", hex(1 << 33))
+    assert again() == {"33"}
+    configuration = dpu.root / "opt/mellanox/mlnx_virtnet/virtnet.conf"
+    configuration.write_text(json.dumps({"static_pf": {"features": hex(1 << 34)}}))
+    assert again() == {"34"}
 
 
 def test_live_update_keeps_all_and_the_guest_goes_on(own_dpu: Dpu) -> None:

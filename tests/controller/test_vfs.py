@@ -290,6 +290,20 @@ def test_features_and_queue_size_change_while_nobody_has_the_vf(dpu: Dpu) -> Non
         assert dpu.virtnet("modify", "-p", 0, "-v", 0, "device", "-q", 64, check=False).json["errno"] == 16
 
 
+def test_a_static_pf_changes_shape_while_nobody_has_it_and_it_has_no_vfs(dpu: Dpu) -> None:
+    before = [(pf["max_queue_size"], pf["pci_max_vfs"]) for pf in listed(dpu, "static PF")]
+    set_vfs(dpu, 0, 1)
+    said = dpu.virtnet("modify", "-p", 0, "device", "-q", 1024, check=False).json
+    assert (said["errno"], "while it has 1 VFs" in said["errstr"]) == (16, True)
+    set_vfs(dpu, 0, 0)
+    dpu.virtnet("modify", "-p", 0, "device", "-q", 1024, "-f", "0x200000000")
+    assert [pf["max_queue_size"] for pf in listed(dpu, "static PF")] == ["1024", before[1][0]]
+    set_vfs(dpu, 0, 1)
+    set_vfs(dpu, 0, 0)
+    dpu.virtnet("modify", "-p", 0, "device", "-q", before[0][0], "-f", "0x0")
+    assert [(pf["max_queue_size"], pf["pci_max_vfs"]) for pf in listed(dpu, "static PF")] == before
+
+
 def test_more_than_the_pool_has_is_refused(dpu: Dpu) -> None:
     set_vfs(dpu, 0, 2)
     before = who(dpu)

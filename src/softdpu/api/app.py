@@ -198,6 +198,12 @@ async def explain(service: Controller, pf: Number = None, vf: Number = None, vui
     return await service.explain(DeviceRef(pf=pf, vf=vf, vuid=vuid))
 
 
+@get("/v1/state")
+async def state(service: Controller, pf: Number = None, vf: Number = None, vuid: Text = None) -> Json:
+    """All that is known of a device; shapes may change."""
+    return await service.state(DeviceRef(pf=pf, vf=vf, vuid=vuid))
+
+
 @get("/v1/qemu-arguments")
 async def qemu_arguments(service: Controller) -> Json:
     """Options of a QEMU command line that plug the functions in by hand."""
@@ -236,6 +242,7 @@ HANDLERS: tuple[Any, ...] = (
     host_detach,
     functions,
     explain,
+    state,
     qemu_arguments,
     metrics,
 )

@@ -102,6 +102,9 @@ class Service(Protocol):
         """The feature negotiation of a device: ``pf_id``, ``vuid``, ``mode``, ``features``: one object a bit with
         ``bit``, ``name``, ``offered``, ``accepted`` and ``why``."""
 
+    async def state(self, device: DeviceRef) -> Json:
+        """All that is known of a device, as ``controller.dump`` has it."""
+
     async def qemu_arguments(self) -> Json:
         """``arguments``: a list of strings for a QEMU command line that plugs every function in by hand."""
 

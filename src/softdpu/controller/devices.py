@@ -56,6 +56,7 @@ class Record(msgspec.Struct, frozen=True):
     peer: str = ""  # who is connected: the program's name and process id, as far as they are known
     connects_to: str = ""  # where its VMM listens; empty: the DPU does
     held: bool = False  # stopped for a moment, while it is saved or restored
+    configured: int = 0  # feature bits that virtnet.conf had for it when it was made
 
 
 class Device:

@@ -48,6 +48,7 @@ class Blueprint(msgspec.Struct, frozen=True):
     export: Export = "vfio-user"
     export_reason: str = ""
     connects_to: str = ""  # where its VMM listens; empty: the DPU does
+    configured: int = 0  # feature bits that virtnet.conf has for it
     vf_id: int | None = None
 
     @property
@@ -226,6 +227,7 @@ class Lifecycle:
             function=function.state,
             export_reason=plan.export_reason,
             connects_to=plan.connects_to,
+            configured=plan.configured,
         )
         return Device(number, record, function)
 

@@ -26,7 +26,7 @@ OF_THE_VMM = frozenset({"mac", "mtu", "speed"})
 SHAPE = {
     "msix_num": "",
     "num_qps": "",
-    "features": "unplug it and hotplug it with -f; of a static PF, virtnet.conf has them (static_pf).",
+    "features": "unplug it and hotplug it with -f.",
     "max_queue_size": "unplug it and hotplug it with -s.",
 }
 SETTERS: dict[str, Callable[[AnyFunction, Any], Effects]] = {
@@ -158,8 +158,14 @@ def check(device: Device, name: str) -> None:
             f"{VF_ONLY[name]} of {device.name} cannot change: it is a {device.record.kind}, and only VFs share a pool. "
             "Set VIRTIO_NET_EMULATION_NUM_MSIX with mlxconfig, or hotplug with another -n.",
         )
-    if name in SHAPE and (device.record.kind == "static PF" or device.export == "vhost-user"):
+    if name in SHAPE and device.export == "vhost-user":
         raise errors.NotSupported(f"changing {name} of {device.name}", SHAPE[name])
+    if name in SHAPE and device.function.enabled_vfs:
+        raise errors.OperatorError(
+            errno.EBUSY,
+            f"{name} of {device.name} cannot change while it has {device.function.enabled_vfs} VFs, which would go with"
+            " it: have its host write 0 to sriov_numvfs first.",
+        )
     if name in SHAPE and device.connected:
         raise errors.OperatorError(
             errno.EBUSY,

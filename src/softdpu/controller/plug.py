@@ -102,6 +102,7 @@ class Plugger:
         vuid = identity.static_vuid(self.serial, number)
         mac = identity.mac_from(mac_base, number) if mac_base else identity.mac_of(vuid)
         layout: Layout = "transitional" if self.limits.firmware["VIRTIO_NET_EMULATION_PF_PCI_LAYOUT"] else "modern"
+        kept = file is not None and parse_features(file.configured) == features  # else virtnet.conf has the last word
         return self._exported(
             Blueprint(
                 kind="static PF",
@@ -112,13 +113,14 @@ class Plugger:
                 ib_device=self.limits.manager,
                 port=self.limits.port(self.limits.manager),
                 sf_num=identity.FIRST_SF["static PF"] + number,
+                configured=features,
                 config=FunctionConfig(
                     layout=layout,
                     **(file.chosen if file else {"mac": mac, "mtu": DEFAULT_MTU, "speed": SPEED}),
                     queues=min(STATIC_QUEUES, self.limits.queues),
-                    queue_size=STATIC_QUEUE_SIZE,
+                    queue_size=file.max_queue_size if file else STATIC_QUEUE_SIZE,
                     vectors=self.limits.vectors,
-                    features=features,
+                    features=parse_features(file.features) if kept and file else features,
                     mrg_rxbuf=self.limits.mrg_rxbuf,
                     packed_vq=self.limits.packed_vq,
                     sriov=self._sriov(number),

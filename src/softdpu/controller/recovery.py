@@ -57,6 +57,7 @@ class RecoveryFile(msgspec.Struct, omit_defaults=True, frozen=True):
     export: Export = "vfio-user"
     export_reason: Annotated[str, msgspec.Meta(max_length=256)] = ""
     connects_to: Annotated[str, msgspec.Meta(max_length=SOCKET_PATH_LIMIT)] = ""
+    configured: str = "0x0"  # features that virtnet.conf had for a static PF: of another file, those hold that it has
     rx_mode: Annotated[int, msgspec.Meta(ge=0, le=MOST_MODES)] | None = None
     rq_cq_max_count: Annotated[int, msgspec.Meta(ge=0, le=MOST_HELD)] = 0
     rq_cq_period: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_HELD)] = 0
@@ -69,6 +70,7 @@ class RecoveryFile(msgspec.Struct, omit_defaults=True, frozen=True):
         check_mtu(self.mtu)
         check_queue_size(self.max_queue_size)
         parse_features(self.features)
+        parse_features(self.configured, "configured")
 
     @property
     def mac_bytes(self) -> bytes:
@@ -118,6 +120,7 @@ def content(device: Device, boot: str = "") -> RecoveryFile:
         export=device.export,
         export_reason=record.export_reason,
         connects_to=record.connects_to,
+        configured=hex(record.configured),
         rx_mode=config.rx_mode,
         rq_cq_max_count=config.moderation.packets,
         rq_cq_period=config.moderation.microseconds,

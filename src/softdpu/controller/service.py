@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from softdpu import __version__
-from softdpu.controller import errors, measure, modify, report, saving, seen, uplinks, verbosity
+from softdpu.controller import dump, errors, measure, modify, report, saving, seen, uplinks, verbosity
 from softdpu.controller.changes import Changes
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
@@ -353,6 +353,10 @@ class Controller:
             "mode": subject.function.transitional_mode or "none",
             "features": [verdict._asdict() for verdict in subject.function.negotiation],
         }
+
+    async def state(self, device: DeviceRef) -> Json:
+        """All that is known of a device."""
+        return dump.dump(self.find(device), self.life.datapath)
 
     async def qemu_arguments(self) -> Json:
         """What plugs the functions into a QEMU by hand."""

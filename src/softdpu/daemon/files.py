@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mfusepy
@@ -22,8 +22,10 @@ class Files(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no annotat
 
     use_ns = True
 
-    def __init__(self, root: Directory) -> None:
+    def __init__(self, root: Directory, told: Callable[[str], None]) -> None:
+        """``told`` is called with a sentence for each write that is refused: an errno alone explains little."""
         self._root = root
+        self._told = told
         self._turn = threading.Lock()
         self._handles = itertools.count(1)
         self._open: dict[int, bytes] = {}
@@ -75,7 +77,11 @@ class Files(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no annotat
             node = _file(find(self._root, path))
             if node.write is None:
                 raise OSError(errno.EACCES, path)
-            node.write(data)
+            try:
+                node.write(data)
+            except OSError as error:
+                self._told(f"{path}: {error.strerror}")
+                raise
         return len(data)
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
@@ -88,9 +94,11 @@ class Files(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no annotat
         return 0
 
 
-def serve(root: Directory, mountpoint: str) -> None:
+def serve(root: Directory, mountpoint: str, told: Callable[[str], None]) -> None:
     """Mounts the tree and answers until it is unmounted, or the process gets SIGTERM. Raises RuntimeError."""
-    mfusepy.FUSE(Files(root), mountpoint, foreground=True, direct_io=True, fsname="softdpu-host", **FORGET_AT_ONCE)
+    mfusepy.FUSE(
+        Files(root, told), mountpoint, foreground=True, direct_io=True, fsname="softdpu-host", **FORGET_AT_ONCE
+    )
 
 
 def _kind(node: Node) -> tuple[int, int]:

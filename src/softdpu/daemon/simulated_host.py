@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     install(root)
     threading.Thread(target=overlay, args=[root], daemon=True).start()
     try:
-        serve(tree(kernel, bus.trace.text), str(root.host_tree))
+        serve(tree(kernel, bus.trace.text), str(root.host_tree), kernel.log.append)
     except RuntimeError:
         if not root.host_pid.exists():  # else it is how libfuse says that it was told to end
             raise

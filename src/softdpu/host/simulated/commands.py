@@ -7,6 +7,7 @@ Run by the scripts that the host installs: ``commands TREE NAME ARGUMENTS``.
 import errno
 import os
 import shutil
+import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
@@ -70,6 +71,14 @@ def uname(tree: Path, words: Sequence[str]) -> int:
     return _real("uname", words)
 
 
+def lspci(tree: Path, words: Sequence[str]) -> int:
+    """The real one, without its word on modules of the real machine's kernel: it looks for those of uname -r."""
+    del tree
+    done = subprocess.run([_program("lspci"), *words], stderr=subprocess.PIPE, text=True, check=False)
+    sys.stderr.write("".join(line for line in done.stderr.splitlines(True) if "libkmod" not in line))
+    return done.returncode
+
+
 def virsh(tree: Path, words: Sequence[str]) -> int:
     """libvirt has no device of this kind."""
     del tree, words
@@ -97,6 +106,7 @@ COMMANDS: dict[str, Callable[[Path, Sequence[str]], int]] = {
     "lsmod": lsmod,
     "dmesg": dmesg,
     "uname": uname,
+    "lspci": lspci,
     "virsh": virsh,
     "qemu-system-x86_64": qemu,
 }
@@ -137,10 +147,14 @@ def _failed(tree: Path, command: str, module: str, error: OSError) -> int:
 
 
 def _real(name: str, words: Sequence[str]) -> int:
+    os.execv(_program(name), [name, *words])
+
+
+def _program(name: str) -> str:
+    """The real machine's."""
     own = Path(sys.argv[1]).parent / "bin"
     path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != own)
-    program = shutil.which(name, path=path) or name
-    os.execv(program, [name, *words])
+    return shutil.which(name, path=path) or name
 
 
 def main() -> int:

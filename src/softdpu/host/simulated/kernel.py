@@ -22,7 +22,7 @@ class Kernel:
         self.added: dict[str, list[tuple[int, int]]] = {}  # ids by driver, that the operator added
         self.overrides: dict[str, str] = {}  # driver by address
         self.autoprobe: dict[str, bool] = {}  # of VFs, by the PF's address
-        self.log: list[str] = []
+        self.log: list[str] = [f"softdpu: {note}" for note in profile.notes()]
         self._bound: dict[str, str] = {}  # driver by address
         self._known: set[str] = set()
         for name in AT_BOOT:
