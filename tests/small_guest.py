@@ -36,7 +36,7 @@ class SmallGuest:
         self.vmm = self._stack.enter_context(Client(device.socket))
         self.vmm.negotiate()
         self.memory.map_into(self.vmm)
-        self.net.move(self.vmm)
+        self.net.moved_to(self.vmm)
 
     def crash(self) -> None:
         """Vanish as a killed VMM does: nothing is told to the device."""

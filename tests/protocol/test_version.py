@@ -46,6 +46,20 @@ def test_write_multiple_is_agreed_to_only_when_proposed(device: Plugged) -> None
     assert b"write_multiple" not in without
 
 
+def test_migration_is_spoken_of_only_to_those_who_speak_of_it(device: Plugged) -> None:
+    spoken = propose(device, b'{"capabilities":{"migration":{"pgsize":4096,"max_bitmap_size":268435456}}}\0')
+    assert json.loads(spoken[4:-1])["capabilities"]["migration"] == {"pgsize": 4096, "max_bitmap_size": 2 << 20}
+    assert b"migration" not in propose(device, b"{}\0")
+    assert b"migration" in propose(device, b""), "without any JSON the defaults hold"
+
+
+@pytest.mark.parametrize("size", ["4095", "0", '"4096"'])
+def test_page_sizes_that_are_none(device: Plugged, size: str) -> None:
+    with pytest.raises(RequestFailed) as refused:
+        propose(device, b'{"capabilities":{"migration":{"pgsize":%s}}}\0' % size.encode())
+    assert refused.value.errno == errno.EINVAL
+
+
 def test_twin_socket_is_not_claimed(device: Plugged) -> None:
     assert b"twin_socket" not in propose(device, b'{"capabilities":{"twin_socket":{"supported":true}}}\0')
 

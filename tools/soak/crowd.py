@@ -13,7 +13,7 @@ from tools.soak import station
 from tools.soak.flows import LEFT, RIGHT, Ring, Table, Word
 from tools.soak.station import Place
 
-PATIENCE: Final = 300.0  # s for all to come up, or for what is under way to arrive, on a machine that is busy
+PATIENCE: Final = 90.0  # s for all to come up, or for what is under way to arrive
 CONTEXT: Final = get_context("forkserver")
 
 
@@ -140,9 +140,8 @@ class Crowd:
         except (EOFError, OSError):
             what, details = "failed", ["its process ended"]
         if what == "up":
-            if member.state is State.STARTING:  # else its device goes just as it had come up
-                member.state = State.UP
-                self._open(member)
+            member.state = State.UP
+            self._open(member)
         elif member.state is State.GOING:
             member.kill()  # its device has gone, or it has left as told
         else:

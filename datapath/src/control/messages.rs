@@ -262,6 +262,12 @@ pub struct Freeze {
     pub on: bool,
 }
 
+/// Let everyone know where this address is now: a reverse ARP request in the guest's name (RFC 903).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announce {
+    pub address: ByteBuf,
+}
+
 /// A virtqueue that is served, with nothing taken from it that has not been used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStanding {
@@ -360,6 +366,33 @@ pub struct Event {
     pub cause: String,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MigrateVerb {
+    #[serde(rename = "get_state")]
+    GetState,
+    #[serde(rename = "set_state")]
+    SetState,
+    #[serde(rename = "data_size")]
+    DataSize,
+    #[serde(rename = "read")]
+    Read,
+    #[serde(rename = "write")]
+    Write,
+}
+
+/// What a VMM asks that moves a function: `state` is of set_state, `size` of read, `data` of write.
+///
+/// The answer's `data`: of get_state 4 bytes, of data_size 8, of read what there is, up to `size` bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrate {
+    pub function: u64,
+    pub request: u64,
+    pub verb: MigrateVerb,
+    pub state: u64,
+    pub size: u64,
+    pub data: ByteBuf,
+}
+
 /// How far a vhost-user function and its front end are: when it changes, and to each new controller. No answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Negotiated {
@@ -431,7 +464,9 @@ pub struct Destroy {
     pub function: u64,
 }
 
-/// Answer to Access, Command or Event. `state` is None when it did not change. errno 0: `data` is the value.
+/// Answer to Access, Command, Event or Migrate: `data` is the value if `errno` is 0.
+///
+/// `state` is None when it did not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     pub function: u64,
@@ -520,6 +555,7 @@ pub enum AnyEffect {
     SetDeviceConfig(SetDeviceConfig),
     Freeze(Freeze),
     SetPending(SetPending),
+    Announce(Announce),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -542,6 +578,7 @@ pub enum FromDatapath {
     Negotiated(Negotiated),
     AttachedUplink(AttachedUplink),
     Positioned(Positioned),
+    Migrate(Migrate),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

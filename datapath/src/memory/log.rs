@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{Area, Protection, Region, Table};
+use super::{Area, Marks, Protection, Region, Table};
 
 /// Bytes of guest memory to a bit, and bits to a word.
 const PAGE: u64 = 4096;
@@ -32,10 +32,12 @@ impl Log {
         let words = Table::new(vec![region]).area(0, len, WORD as usize, true);
         Ok(Log { words: words.map_err(|refusal| refused(refusal.to_string()))?, count: size / WORD })
     }
+}
 
-    /// Marks the pages of what has been written. The bits are set even where they are set already: the VMM takes them at any
-    /// moment, and one that it takes must not have been seen before the write was to be seen.
-    pub fn mark(&self, guest: u64, len: u64) {
+impl Marks for Log {
+    /// The bits are set even where they are set already: the VMM takes them at any moment, and one that it takes must not
+    /// have been seen before the write was to be seen.
+    fn mark(&self, guest: u64, len: u64) {
         if len == 0 {
             return;
         }

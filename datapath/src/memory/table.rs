@@ -5,7 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::mapping::Mapping;
 use super::{Area, Sink, Source};
@@ -35,6 +35,8 @@ unsafe impl Sync for Region {}
 #[derive(Default)]
 pub struct Table {
     regions: Vec<Region>,
+    /// Where each mapped region begins in our own memory, in order, and its index: made when somebody asks the way back.
+    hosts: OnceLock<Vec<(u64, usize)>>,
 }
 
 /// Why an address cannot be used.
@@ -156,7 +158,7 @@ impl Region {
 impl Table {
     pub fn new(mut regions: Vec<Region>) -> Table {
         regions.sort_by_key(Region::iova);
-        Table { regions }
+        Table { regions, hosts: OnceLock::new() }
     }
 
     /// Whether the VMM took pages of any region away.
@@ -196,10 +198,24 @@ impl Table {
     /// Which guest address a sink of this table begins at.
     pub fn address(&self, sink: &Sink<'_>) -> Option<u64> {
         let place = sink.address() as u64;
-        self.regions.iter().find_map(|region| {
-            let offset = place.wrapping_sub(region.host?.as_ptr() as u64);
-            (offset < region.len).then(|| region.iova + offset)
-        })
+        let hosts = self.hosts.get_or_init(|| self.by_host());
+        let (start, index) = hosts[..hosts.partition_point(|(start, _)| *start <= place)].last()?;
+        let region = &self.regions[*index];
+        (place - start < region.len).then(|| region.iova + (place - start))
+    }
+
+    fn by_host(&self) -> Vec<(u64, usize)> {
+        let hosts = self.regions.iter().enumerate();
+        let mut hosts: Vec<_> =
+            hosts.filter_map(|(index, region)| Some((region.host?.as_ptr() as u64, index))).collect();
+        hosts.sort_unstable();
+        hosts
+    }
+
+    /// The regions that the device may write to, as address and length, in order.
+    pub fn writable(&self) -> impl Iterator<Item = (u64, u64)> {
+        let writable = self.regions.iter().filter(|region| region.host.is_some() && region.protection.write);
+        writable.map(|region| (region.iova, region.len))
     }
 
     /// Copies bytes out of guest memory.

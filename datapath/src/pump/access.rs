@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use rustix::io::Errno;
 
 use super::function::{Function, Verdict};
+use super::migration::Shape;
 use super::outside::{Outside, Register};
 use super::wire::{Fields, Header, MAX_TRANSFER};
 use super::world::World;
@@ -27,6 +28,7 @@ pub enum Job {
     Read { header: Header, place: Place },
     Writes(Writes),
     Reset { header: Header },
+    Migrate { header: Header, shape: Shape },
 }
 
 /// Writes that are carried out one after the other, and the body of the reply once all are done.
@@ -153,6 +155,19 @@ impl Function {
                 }
                 (header, Err(Errno::IO))
             }
+            Job::Migrate { header, shape } => match shape.reply(data) {
+                Some(body) => (header, Ok(Some(body))),
+                None => {
+                    if errno == 0 {
+                        log::error!(
+                            "function {}: the controller answered a migration with {} bytes",
+                            self.id,
+                            data.len()
+                        );
+                    }
+                    (header, Err(Errno::IO))
+                }
+            },
             Job::Writes(writes) => (writes.header, Ok(if errno == 0 { self.go_on(writes, world) } else { None })),
         };
         match (errno, done) {

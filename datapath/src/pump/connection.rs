@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::access::Job;
 use super::descriptors::may_be_held;
 use super::stream::{self, Framing, Stream};
-use super::wire::{HEADER, Header};
+use super::wire::{HEADER, Header, MAX_TRANSFER};
 
 pub type Message = stream::Message<Header>;
 pub type Incoming = stream::Incoming<Header>;
@@ -16,6 +16,8 @@ pub struct Connection {
     stream: Stream<Header>,
     /// VERSION has been agreed upon.
     pub agreed: bool,
+    /// Most bytes of migration data in one message.
+    pub transfer: u32,
     /// The command that waits for the controller's answer; nothing more is read until then.
     pub job: Option<Job>,
     /// Signalled by the VMM when INTx may fire again.
@@ -24,7 +26,7 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(socket: OwnedFd) -> Self {
-        Self { stream: Stream::new(socket), agreed: false, job: None, resample: None }
+        Self { stream: Stream::new(socket), agreed: false, transfer: MAX_TRANSFER, job: None, resample: None }
     }
 
     pub fn receive(&mut self) -> Incoming {

@@ -44,10 +44,10 @@ impl Function {
         if !message.fds.is_empty() || message.fds_lost {
             return Err(refuse("its VERSION came with descriptors"));
         }
-        let body = version::agree(&message.body).map_err(|_| refuse("its VERSION cannot be agreed to"))?;
+        let (body, transfer) = version::agree(&message.body).map_err(|_| refuse("its VERSION cannot be agreed to"))?;
         let mut who = String::new();
         if let Peer::Here(connection) = &mut self.peer {
-            connection.agreed = true;
+            (connection.agreed, connection.transfer) = (true, transfer);
             who = format!("pid {}", socket::peer_pid(&**connection));
         }
         self.reply(message.header, message.header.reply(&body), world);
@@ -72,9 +72,10 @@ impl Function {
             command::GET_REGION_INFO => Ok(Some(info::region(&body, &self.outside)?)),
             command::GET_INFO => Ok(Some(info::device(&body)?)),
             command::RESET => self.reset_by_vmm(header, world),
-            command::GET_REGION_IO_FDS | command::DEVICE_FEATURE | command::MIG_DATA_READ | command::MIG_DATA_WRITE => {
-                Err(Errno::OPNOTSUPP.into())
-            }
+            command::DEVICE_FEATURE => self.device_feature(header, &body, world),
+            command::MIG_DATA_READ => self.migration_read(header, &body, world),
+            command::MIG_DATA_WRITE => self.migration_write(header, &body, world),
+            command::GET_REGION_IO_FDS => Err(Errno::OPNOTSUPP.into()),
             _ => Err(Errno::INVAL.into()),
         }
     }
@@ -83,8 +84,9 @@ impl Function {
         self.maps.map(body, fds)?;
         self.counters.add(counters::Function::DmaMaps, 1);
         // Nobody waits for a map to be known: what may use it comes later, and so reaches the worker later.
-        let (done, _) = sync_channel(1);
-        world.worker.send(Order::SetMemory { function: self.id, table: Arc::new(self.maps.table()), done });
+        let (table, (done, _)) = (Arc::new(self.maps.table()), sync_channel(1));
+        self.log_more(&table, world);
+        world.worker.send(Order::SetMemory { function: self.id, table, done });
         Ok(Some(Vec::new()))
     }
 

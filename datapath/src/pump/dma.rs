@@ -80,6 +80,11 @@ impl Maps {
         self.settle();
     }
 
+    /// Whether anything is mapped in a range of addresses.
+    pub fn has_any(&self, start: u64, end: u64) -> bool {
+        start < end && self.overlaps(start, end)
+    }
+
     /// Carries out DMA_MAP.
     pub fn map(&mut self, body: &[u8], mut fds: Vec<OwnedFd>) -> Result<(), Errno> {
         let mut fields = Fields(body);
@@ -112,7 +117,7 @@ impl Maps {
         let mut fields = Fields(body);
         let (size, flags, iova, len) = (fields.u32()?, fields.u32()?, fields.u64()?, fields.u64()?);
         if size < UNMAP_SIZE || flags & !UNMAP_ALL != 0 {
-            return Err(Errno::INVAL); // dirty bitmaps were not offered
+            return Err(Errno::INVAL); // dirty bitmaps are asked for by DEVICE_FEATURE
         }
         if flags & UNMAP_ALL != 0 {
             let everything = iova == 0 && len == 0;

@@ -49,7 +49,10 @@ impl Function {
     fn start_queue(&mut self, start: &messages::StartQueue, world: &World) -> Result<(), String> {
         let setup = setup(start)?;
         match self.peer {
-            Peer::Here(_) => world.worker.send(Order::StartQueue { function: self.id, setup }),
+            Peer::Here(_) => {
+                self.log_ring(start, world);
+                world.worker.send(Order::StartQueue { function: self.id, setup });
+            }
             // The answer to a VMM that has left meanwhile: there is no memory that the queue could lie in.
             Peer::Absent | Peer::Leaving => {
                 log::debug!("function {}: queue {} is not started: no VMM", self.id, setup.queue)
@@ -80,6 +83,10 @@ impl Function {
     /// After this no worker touches a queue, and nothing that one had to say comes up any more.
     pub fn stop_all(&mut self, world: &mut World) {
         world.settle(|done| Order::StopAll { function: self.id, done });
+        self.rings.clear();
+        if self.logging.is_some() {
+            self.log_writes(world);
+        }
         world.forget_notices(self.id, None);
         self.requests.cancel(|purpose| matches!(purpose, Purpose::Chain { .. }));
     }
@@ -112,6 +119,7 @@ pub fn order(function: FunctionId, effect: AnyEffect) -> Result<Order, String> {
         AnyEffect::SetFabric(set) => Order::SetFabric { function, on: set.on },
         AnyEffect::SetUplink(set) => Order::Assign { function, uplink: number(set.uplink)? },
         AnyEffect::SetFrameLimit(set) => Order::SetFrameLimit { function, octets: number(set.octets)? },
+        AnyEffect::Announce(announce) => Order::Announce { function, address: mac(&announce.address)? },
         AnyEffect::SetOffloads(set) => Order::SetOffloads { function, offloads: Offloads(set.features) },
         other => return Err(format!("{other:?} is not for the worker")),
     })
@@ -144,7 +152,6 @@ fn setup(start: &messages::StartQueue) -> Result<QueueSetup, String> {
 }
 
 fn filter(set: messages::SetFilter) -> Result<Filter, String> {
-    let address = |bytes: &[u8]| <[u8; 6]>::try_from(bytes).map_err(|_| "a MAC address has 6 bytes");
     let bitmap = |bytes: &[u8]| <[u8; 512]>::try_from(bytes).map(Box::new).map_err(|_| "a VLAN table has 512 bytes");
     Ok(Filter {
         promiscuous: set.promiscuous,
@@ -153,9 +160,13 @@ fn filter(set: messages::SetFilter) -> Result<Filter, String> {
         no_multicast: set.no_multicast,
         no_unicast: set.no_unicast,
         no_broadcast: set.no_broadcast,
-        addresses: set.addresses.iter().map(|bytes| address(bytes)).collect::<Result<_, _>>()?,
+        addresses: set.addresses.iter().map(|bytes| mac(bytes)).collect::<Result<_, _>>()?,
         vlans: set.vlans.map(|bytes| bitmap(&bytes)).transpose()?,
     })
+}
+
+fn mac(bytes: &[u8]) -> Result<[u8; 6], String> {
+    bytes.try_into().map_err(|_| "a MAC address has 6 bytes".into())
 }
 
 fn hash(set: messages::SetHash) -> Result<Hash, String> {

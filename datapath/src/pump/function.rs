@@ -1,5 +1,6 @@
 //! One function as the pump sees it: its listening socket, at most one VMM, and what is open with the controller.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -13,6 +14,7 @@ use super::access::Job;
 use super::connection::{Connection, Incoming, Message};
 use super::dma::Maps;
 use super::export::{Export, Made, Outcome, listen};
+use super::logging::Logging;
 use super::outside::Outside;
 use super::poll::{Flags, READ, Token};
 use super::requests::{Purpose, Requests};
@@ -50,6 +52,10 @@ pub struct Function {
     pub maps: Maps,
     pub peer: Peer,
     pub requests: Requests,
+    /// While the VMM wants to know what is written into the guest.
+    pub logging: Option<Logging>,
+    /// The addresses and lengths of what the device writes of the rings that it was given, by queue.
+    pub rings: BTreeMap<u16, Vec<(u64, u64)>>,
     /// What the controller last said of it, to be told to the next controller.
     pub state: Vec<u8>,
     listener: OwnedFd,
@@ -96,6 +102,8 @@ impl Function {
             maps: Maps::sharing(world.mappings.clone()),
             peer: Peer::Absent,
             requests: Requests::new(id),
+            logging: None,
+            rings: BTreeMap::new(),
             state,
             listener,
             turn: 0,
@@ -333,6 +341,7 @@ impl Function {
         if let Some(resample) = &connection.resample {
             world.poller.remove(resample);
         }
+        self.logging = None;
         self.stop_all(world);
         world.settle(|done| Order::SetMemory { function: self.id, table: Arc::new(Table::default()), done });
         self.maps.clear();

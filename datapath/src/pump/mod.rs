@@ -11,6 +11,8 @@ pub mod export;
 mod function;
 mod info;
 mod irqs;
+mod logging;
+mod migration;
 mod orders;
 mod outside;
 pub mod poll;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::access::Place;
-use crate::control::messages::{Access, Command, Event, EventKind, FromDatapath};
+use crate::control::messages::{Access, Command, Event, EventKind, FromDatapath, Migrate, MigrateVerb};
 
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The VMM waits: a register access or a reset.
+    /// The VMM waits: a register access, a reset, or what a move of the device takes.
     Vmm,
     /// A chain of this queue waits in the worker, under this ticket.
     Chain { queue: u16, ticket: u64 },
@@ -57,6 +57,14 @@ impl Requests {
         let (function, request) = self.number();
         let command = Command { function, request, queue: queue.into(), data: data.into(), room: room as u64 };
         self.keep(request, FromDatapath::Command(command), Purpose::Chain { queue, ticket })
+    }
+
+    /// The number is of a state, or of bytes.
+    pub fn migrate(&mut self, verb: MigrateVerb, number: u32, data: &[u8]) -> u64 {
+        let (function, request) = self.number();
+        let (state, size) = if verb == MigrateVerb::SetState { (number.into(), 0) } else { (0, number.into()) };
+        let migrate = Migrate { function, request, verb, state, size, data: data.to_vec().into() };
+        self.keep(request, FromDatapath::Migrate(migrate), Purpose::Vmm)
     }
 
     pub fn event(&mut self, kind: EventKind, queue: u16, cause: String) -> u64 {

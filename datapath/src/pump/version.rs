@@ -4,6 +4,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::dma::{MAX_MAPS, PAGE};
+use super::logging::MOST_BITMAP;
 use super::wire::{Fields, MAX_TRANSFER};
 use crate::control::socket::MAX_FDS;
 
@@ -46,27 +47,40 @@ struct Agreed {
     pgsizes: u64,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     write_multiple: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    migration: Option<AgreedMigration>,
 }
 
-/// The body of the reply. It is never longer than QEMU's proposal: QEMU receives it in the same buffer.
-pub fn agree(body: &[u8]) -> Result<Vec<u8>, Errno> {
+#[derive(Serialize)]
+struct AgreedMigration {
+    pgsize: u64,
+    max_bitmap_size: u64,
+}
+
+/// The body of the reply, and most bytes of migration data in one message. The reply is never longer than QEMU's proposal:
+/// QEMU receives it in the same buffer. Of migration it speaks where the VMM did, or said nothing at all.
+pub fn agree(body: &[u8]) -> Result<(Vec<u8>, u32), Errno> {
     let mut fields = Fields(body);
     let (major, minor) = (fields.u16()?, fields.u16()?);
     if major != MAJOR {
         return Err(Errno::INVAL);
     }
-    let proposed = parse(fields.rest())?;
+    let text = fields.rest();
+    let proposed = parse(text)?;
+    let migrates = text.is_empty() || proposed.migration.is_some();
     let capabilities = Agreed {
         max_msg_fds: MAX_FDS,
         max_data_xfer_size: MAX_TRANSFER,
         max_dma_maps: MAX_MAPS,
         pgsizes: PAGE,
         write_multiple: proposed.write_multiple,
+        migration: migrates.then_some(AgreedMigration { pgsize: PAGE, max_bitmap_size: MOST_BITMAP }),
     };
+    let transfer = proposed.max_data_xfer_size.map_or(MAX_TRANSFER, |most| most.min(MAX_TRANSFER.into()) as u32);
     let mut reply = [MAJOR.to_le_bytes(), minor.min(MINOR).to_le_bytes()].concat();
     serde_json::to_writer(&mut reply, &Agreement { capabilities }).expect("numbers can be written");
     reply.push(0);
-    Ok(reply)
+    Ok((reply, transfer))
 }
 
 /// JSON with a terminating NUL, or nothing at all.
@@ -92,7 +106,7 @@ mod tests {
     use super::*;
 
     fn propose(major: u16, minor: u16, json: &str) -> Result<Vec<u8>, Errno> {
-        agree(&[&major.to_le_bytes()[..], &minor.to_le_bytes(), json.as_bytes()].concat())
+        agree(&[&major.to_le_bytes()[..], &minor.to_le_bytes(), json.as_bytes()].concat()).map(|(reply, _)| reply)
     }
 
     #[test]
@@ -112,6 +126,27 @@ mod tests {
     fn write_multiple_is_agreed_to() {
         let reply = propose(0, 0, "{\"capabilities\":{\"write_multiple\":true}}\0").unwrap();
         assert!(String::from_utf8_lossy(&reply).contains("\"write_multiple\":true"));
+    }
+
+    #[test]
+    fn migration_is_spoken_of_where_the_vmm_did_or_said_nothing() {
+        for (json, spoken) in
+            [("", true), ("{}\0", false), ("{\"capabilities\":{\"migration\":{\"pgsize\":4096}}}\0", true)]
+        {
+            let reply = propose(0, 0, json).unwrap();
+            let told: serde_json::Value = serde_json::from_slice(&reply[4..reply.len() - 1]).unwrap();
+            let migration = serde_json::json!({"pgsize": 4096, "max_bitmap_size": 2 << 20});
+            assert_eq!(told["capabilities"].get("migration"), spoken.then_some(&migration), "{json}");
+        }
+    }
+
+    #[test]
+    fn migration_data_comes_in_pieces_that_both_ends_take() {
+        for (most, agreed) in [(4, 4), (0, 0), (1 << 30, MAX_TRANSFER)] {
+            let json = format!("\0\0\0\0{{\"capabilities\":{{\"max_data_xfer_size\":{most}}}}}\0");
+            assert_eq!(agree(json.as_bytes()).unwrap().1, agreed);
+        }
+        assert_eq!(agree(&[0; 4]).unwrap().1, MAX_TRANSFER);
     }
 
     #[test]

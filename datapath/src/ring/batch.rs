@@ -85,6 +85,20 @@ impl<S: Default> Batch<S> {
     }
 }
 
+impl<'m> Batch<Sink<'m>> {
+    /// Each piece that the device wrote to, with how many bytes of it.
+    pub fn written(&self, mut visit: impl FnMut(&Sink<'m>, usize)) {
+        for chain in &self.chains {
+            let mut left = chain.written as usize;
+            for sink in self.pieces(chain) {
+                let n = sink.len().min(left);
+                visit(sink, n);
+                left -= n;
+            }
+        }
+    }
+}
+
 impl<'b, 'm> Payload<'b, 'm> {
     /// The bytes of `pieces`, which hold `total`, after the first `skip`.
     #[inline(always)]

@@ -58,17 +58,22 @@ impl Control {
         Ok(Some(Command { ticket: self.tickets, data, room }))
     }
 
-    /// Writes the answer to the chain of the command that waits, and puts it. False if it is another's answer.
-    pub fn complete(&mut self, table: &Table, ticket: u64, reply: &[u8]) -> Result<bool, Fault> {
+    /// Writes the answer to the chain of the command that waits, and puts it. None if it is another's answer.
+    pub fn complete<'m>(
+        &mut self,
+        table: &'m Table,
+        ticket: u64,
+        reply: &[u8],
+    ) -> Result<Option<Batch<Sink<'m>>>, Fault> {
         if self.pending.take_if(|pending| *pending == ticket).is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         let mut batch = self.writable(table)?;
-        let Some(chain) = batch.chains.first() else { return Ok(false) };
+        let Some(chain) = batch.chains.first() else { return Ok(None) };
         let written = pour([Source::from(reply)], batch.pieces(chain).iter().copied());
         batch.chains[0].written = written as u32;
         self.ring.put(&batch.chains);
-        Ok(true)
+        Ok(Some(batch))
     }
 
     /// Whether a command waits for its answer.

@@ -205,16 +205,9 @@ impl<'m> Room<'m> {
         self.batch.chains.len() - self.taken
     }
 
-    /// After `flush`: each piece that was written to, with how many bytes of it.
-    pub fn written(&self, mut visit: impl FnMut(&Sink<'m>, usize)) {
-        for chain in &self.batch.chains {
-            let mut left = chain.written as usize;
-            for sink in self.batch.pieces(chain) {
-                let n = sink.len().min(left);
-                visit(sink, n);
-                left -= n;
-            }
-        }
+    /// After `flush`: the buffers, as far as they were written.
+    pub fn batch(&self) -> &Batch<Sink<'m>> {
+        &self.batch
     }
 
     /// The pieces of the next `count` buffers, in order.

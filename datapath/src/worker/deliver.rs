@@ -129,7 +129,7 @@ fn fill(
     let vector = *vector;
     drop(taken);
     if let Some(dirty) = dirty.as_ref().filter(|_| count > 0) {
-        dirty.received(queue, memory, &room);
+        dirty.filled(queue, memory, room.batch());
     }
     conclude(lines, counters, queue, vector, flushed);
     scratch.faults.extend(fault.map(|fault| (*id, fault)));

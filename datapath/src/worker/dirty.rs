@@ -4,12 +4,12 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::memory::{Log, Table};
-use crate::ring::Room;
+use crate::memory::{Marks, Sink, Table};
+use crate::ring::Batch;
 
 /// Where writes are logged. A snapshot: it is replaced when anything of it changes.
 pub struct Dirty {
-    pub log: Arc<Log>,
+    pub log: Arc<dyn Marks>,
     /// Signalled after something was logged, where the VMM wants that.
     pub event: Option<Arc<OwnedFd>>,
     /// The guest addresses and lengths of what the device writes of each ring, by queue.
@@ -27,9 +27,14 @@ impl Dirty {
         }
     }
 
-    /// A batch of a receive queue: the buffers that were filled, and its ring.
-    pub fn received(&self, queue: u16, memory: &Table, room: &Room<'_>) {
-        room.written(|sink, len| {
+    /// All rings: whether drivers are to notify is written there at other times too.
+    pub fn all_rings(&self) {
+        (0..self.rings.len()).for_each(|queue| self.ring(queue as u16));
+    }
+
+    /// A batch of a receive queue, or an answer to a command: the buffers as far as they were filled, and the ring.
+    pub fn filled(&self, queue: u16, memory: &Table, batch: &Batch<Sink<'_>>) {
+        batch.written(|sink, len| {
             if let Some(address) = memory.address(sink) {
                 self.log.mark(address, len as u64);
             }

@@ -13,7 +13,7 @@ use crate::switch::Learning;
 pub struct Fabric {
     /// By number.
     pub functions: Vec<Option<Box<Function>>>,
-    /// Those that take part in the switch and have a driver.
+    /// Those that take part in the switch and have a driver, even one that is left alone for a while.
     pub members: Vec<FunctionId>,
     pub learning: Learning,
     /// By number.
@@ -57,7 +57,8 @@ impl Fabric {
 
     /// A function came, went, or changed: is it a member still? What was learned of one that is not is forgotten.
     pub fn review(&mut self, id: FunctionId) {
-        let member = self.function(id).is_some_and(|function| function.fabric && function.ready());
+        let member =
+            self.function(id).is_some_and(|function| function.fabric && (function.ready() || function.parked()));
         match self.members.binary_search(&id) {
             Err(place) if member => self.members.insert(place, id),
             Ok(place) if !member => _ = self.members.remove(place),

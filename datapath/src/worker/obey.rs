@@ -159,6 +159,7 @@ impl Engine {
         if on {
             self.hold_nothing_back(function);
             self.let_go(function, |queue| queue.is_some());
+            self.change(function, |port| port.dirty.iter().for_each(|dirty| dirty.all_rings()));
         }
         self.change(function, |port| port.freeze(on));
         self.check_queues(function);

@@ -110,7 +110,7 @@ fn direct(to: &Function, scratch: &mut Scratch) -> Result<Next, Fault> {
     let vector = *vector;
     drop(taken);
     if let Some(dirty) = dirty.as_ref().filter(|_| count > 0) {
-        dirty.received(0, memory, &room);
+        dirty.filled(0, memory, room.batch());
     }
     conclude(lines, counters, 0, vector, flushed);
     scratch.room = room.recycle();

@@ -264,11 +264,12 @@ impl Turn<'_> {
         let Some(Queue::Control(ring)) = port.queue(queue) else { return };
         let mut ring = ring.take(port.company);
         match ring.complete(&port.memory, ticket, reply) {
-            Ok(false) => {}
-            Ok(true) => {
+            Ok(None) => {}
+            Ok(Some(batch)) => {
                 port.counters.queue(queue).add(Counter::CommandsOk, u64::from(reply.first() == Some(&OK)));
                 let (vector, flushed) = (ring.vector, ring.flush());
                 drop(ring);
+                port.dirty.iter().for_each(|dirty| dirty.filled(queue, &port.memory, &batch));
                 conclude(&port.lines, &port.counters, queue, vector, flushed);
                 self.command(function, queue);
             }

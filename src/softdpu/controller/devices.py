@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -14,14 +15,18 @@ from softdpu.controller.allowance import Allowance
 from softdpu.controller.export import Export, Kind
 from softdpu.controller.identity import Bdf, is_vuid
 from softdpu.datapath.client import Request
-from softdpu.datapath.messages import Access, Answer, Command, Event
+from softdpu.datapath.messages import Access, Answer, Command, Event, Migrate
 from softdpu.net.backend import Agreement
 from softdpu.net.device import Function
+from softdpu.net.migration import Migration
+from softdpu.net.mistakes import BadState
 from softdpu.net.state import FunctionState
 from softdpu.net.statistics import Counted, nothing
 from softdpu.net.vhost import VhostFunction, VhostState
 from softdpu.spec import virtio_pci as v
-from softdpu.virtio.outcome import Effects
+from softdpu.virtio.migration import NoWay
+from softdpu.virtio.outcome import NOTHING, Effects
+from softdpu.virtio.standing import Standing
 
 AnyFunction: TypeAlias = Function | VhostFunction
 AnyState: TypeAlias = FunctionState | VhostState
@@ -157,14 +162,23 @@ class Device:
 
         Never raises: our own mistake costs this device only.
         """
+        return self._answered(request, lambda: self._ask(request, counted))
+
+    def _answered(self, request: Request, ask: Callable[[], tuple[bytes, Effects]]) -> Answer:
         try:
-            data, effects = self._ask(request, counted)
+            data, effects = ask()
             answer = Answer(self.number, request.request, 0, data, self.changed_state(), effects.items)
+        except (NoWay, BadState) as refusal:
+            log.log(logging.DEBUG if isinstance(refusal, NoWay) else logging.WARNING, "%s: %s", self.name, refusal)
+            return self._refusal(request, errno.EINVAL)
         except Exception:
             log.exception("%s: the device model failed at %r", self.name, request)
-            return Answer(self.number, request.request, errno.EIO, b"", None, ())
+            return self._refusal(request, errno.EIO)
         self.note(effects)
         return answer
+
+    def _refusal(self, request: Request, number: int) -> Answer:
+        return Answer(self.number, request.request, number, b"", None, ())
 
     def _ask(self, request: Request, counted: Counted) -> tuple[bytes, Effects]:
         match request:
@@ -179,8 +193,38 @@ class Device:
                 return b"", effects
             case Access():
                 return self.function.read(request.region, request.offset, request.size, request.isr)
+            case Migrate():
+                return self._migrate(request, Migration(self.function))
             case Command():
                 return self.function.command(request.queue, request.data, request.room, counted)
+
+    # ---- a VMM that moves it
+
+    def _migrate(self, asked: Migrate, migration: Migration) -> tuple[bytes, Effects]:
+        match asked.verb:
+            case "get_state":
+                return migration.now.to_bytes(4, "little"), NOTHING
+            case "set_state":
+                return b"", migration.go(asked.state)
+            case "data_size":
+                return migration.data_size().to_bytes(8, "little"), NOTHING
+            case "read":
+                return migration.read(asked.size), NOTHING
+            case "write":
+                migration.write(asked.data)
+                return b"", NOTHING
+
+    def wants_standing(self, request: Request) -> bool:
+        """Whether the answer to a request lacks what the datapath knows: see ``copy``."""
+        if not isinstance(request, Migrate) or request.verb != "set_state" or isinstance(self.function, VhostFunction):
+            return False
+        return Migration(self.function).wants_standing(request.state)
+
+    def copy(self, request: Request, standing: Standing) -> Answer:
+        """The answer to a request that it is to be read: the datapath says where it stands. Never raises."""
+        assert isinstance(self.function, Function), "a front end of vhost-user moves its device itself"
+        migration = Migration(self.function)
+        return self._answered(request, lambda: (b"", migration.copy(standing)))
 
     def _event(self, event: Event) -> Effects:
         match event.kind:

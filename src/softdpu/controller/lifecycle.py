@@ -67,6 +67,7 @@ class Lifecycle:
         self.uplinks: dict[int, Joined] = {}  # by number, those that have joined
         self.link: DatapathLink | None = None
         self.on_vfs: Callable[[Device], None] = lambda _: None  # told when a host enabled or disabled VFs
+        self._copies: set[asyncio.Task[None]] = set()
 
     @property
     def datapath(self) -> DatapathLink:
@@ -75,27 +76,44 @@ class Lifecycle:
             raise OperatorError(errno.EAGAIN, "the datapath is being started again: try once more in a second.")
         return self.link
 
-    def answer(self, request: Request) -> Answer:
-        """The answer of the device that a request is for."""
+    def answer(self, request: Request) -> Answer | None:
+        """The answer of the device that a request is for; None: it follows when the datapath has told what it takes."""
         device = self.devices.get(request.function)
         if device is None:
             log.error("the datapath asks for function %d, which is not there", request.function)
             return Answer(request.function, request.request, errno.ENODEV, b"", None, ())
         if isinstance(request, Command) and isinstance(device.function, Function) and device.function.total_vfs:
-            device.function.owner.group = VfGroup(device, self.members, self._carry_out, self._isr)
+            device.function.owner.group = VfGroup(device, self.members, self._carry_out)
         before = device.function.enabled_vfs
         answer = device.answer(request, lambda queue: self.datapath.queue_counters(device.number, queue))
         if device.function.enabled_vfs != before:
             self.on_vfs(device)
-        return answer
+        if answer.errno or not device.wants_standing(request):
+            return answer
+        self._copy_later(device, request, answer)
+        return None
+
+    def _copy_later(self, device: Device, request: Request, so_far: Answer) -> None:
+        """A device that is to be read is frozen; its rings are where the datapath says then."""
+        link = self.datapath
+        link.send(Update(link.ticket(), device.number, so_far.state or device.sent_state(), so_far.effects))
+        task = asyncio.get_running_loop().create_task(self._copy(link, device, request), name=f"copy {device.name}")
+        self._copies.add(task)
+        task.add_done_callback(self._copies.discard)
+
+    @staticmethod
+    async def _copy(link: DatapathLink, device: Device, request: Request) -> None:
+        """Answered as soon as it is heard: whatever the datapath says next is answered by what the device is then."""
+        try:
+            await link.standing(device.number, lambda standing: link.send(device.copy(request, standing)))
+        except DatapathError as error:
+            log.info("%s: it is not read: %s", device.name, error)
+            link.send(Answer(device.number, request.request, error.errno, b"", None, ()))
 
     def members(self, pf: Device) -> list[Device]:
         """The VFs of a PF."""
         virtual = [device for device in self.devices.values() if device.record.vf_id is not None]
         return [device for device in virtual if device.record.pf_id == pf.record.pf_id]
-
-    def _isr(self, device: Device) -> int:
-        return self.datapath.isr(device.number)
 
     def _carry_out(self, device: Device, effects: Effects) -> None:
         """Tell the datapath what a function wants, before whatever is sent to it next."""

@@ -36,6 +36,7 @@ from softdpu.datapath.messages import (
     Hello,
     JoinUplink,
     LeaveUplink,
+    Migrate,
     Negotiated,
     Positioned,
     Positions,
@@ -51,7 +52,7 @@ BURST = 64  # messages taken a turn of the loop, so that the rest of the control
 ATTACH_WITHIN = 30.0  # seconds until one that says nothing counts as hung; 500 taps of one that was killed take 15
 GONE = "the datapath has gone: it is started again; try once more in a second."
 log = logging.getLogger("softdpu.datapath")
-Request = Access | Command | Event
+Request = Access | Command | Event | Migrate
 Wish = (
     Create | Update | Connect | Destroy | Shutdown | JoinUplink | ChangeUplink | LeaveUplink | ChangeSwitch | Positions
 )
@@ -67,15 +68,16 @@ class DatapathError(RuntimeError):
 
 
 class DatapathLink:
-    """One connection to the datapath. ``on_request`` answers; ``on_close`` is told when the datapath has gone.
+    """One connection to the datapath. ``on_close`` is told when the datapath has gone.
 
+    ``on_request`` answers, or returns nothing and has the answer sent later.
     ``on_negotiated`` is told how far a vhost-user function has come; nothing is answered.
     """
 
     def __init__(
         self,
         link: socket.socket,
-        on_request: Callable[[Request], Answer],
+        on_request: Callable[[Request], Answer | None],
         on_close: Callable[[], None],
         on_negotiated: Callable[[Negotiated], None] = lambda _: None,
     ) -> None:
@@ -204,8 +206,9 @@ class DatapathLink:
 
     def _dispatch(self, message: FromDatapath) -> None:
         match message:
-            case Access() | Command() | Event():
-                self.send(self._on_request(message))
+            case Access() | Command() | Event() | Migrate():
+                if answer := self._on_request(message):
+                    self.send(answer)
             case Negotiated():
                 self._on_negotiated(message)
             case Done(ticket=ticket, errno=number, reason=reason):
@@ -322,10 +325,6 @@ class DatapathLink:
     def function_counters(self, function: int) -> dict[str, int]:
         """Counters of a function by name."""
         return dict(zip(counters.FUNCTION_COUNTERS, self.row(function, 0), strict=False))
-
-    def isr(self, function: int) -> int:
-        """The ISR bits of a function as they are."""
-        return self.row(function, 0)[counters.ISR]
 
     def uplink_counters(self, uplink: int) -> dict[str, int]:
         """Counters of an uplink by name."""

@@ -95,6 +95,20 @@ class Event(Message, frozen=True):
     cause: str
 
 
+class Migrate(Message, frozen=True):
+    """What a VMM asks that moves a function: ``state`` is of set_state, ``size`` of read, ``data`` of write.
+
+    The answer's ``data``: of get_state 4 bytes, of data_size 8, of read what there is, up to ``size`` bytes.
+    """
+
+    function: int
+    request: int
+    verb: Literal["get_state", "set_state", "data_size", "read", "write"]
+    state: int
+    size: int
+    data: bytes
+
+
 class Negotiated(Message, frozen=True):
     """How far a vhost-user function and its front end are: when it changes, and to each new controller. No answer."""
 
@@ -171,7 +185,10 @@ class Destroy(Message, frozen=True):
 
 
 class Answer(Message, frozen=True):
-    """Answer to Access, Command or Event. ``state`` is None when it did not change. errno 0: ``data`` is the value."""
+    """Answer to Access, Command, Event or Migrate: ``data`` is the value if ``errno`` is 0.
+
+    ``state`` is None when it did not change.
+    """
 
     function: int
     request: int
@@ -236,7 +253,17 @@ class Shutdown(Message, frozen=True):
 
 
 FromDatapath: TypeAlias = (
-    Hello | Attached | AttachedAll | Access | Command | Event | Done | Negotiated | AttachedUplink | Positioned
+    Hello
+    | Attached
+    | AttachedAll
+    | Access
+    | Command
+    | Event
+    | Done
+    | Negotiated
+    | AttachedUplink
+    | Positioned
+    | Migrate
 )
 FromController: TypeAlias = (
     Create

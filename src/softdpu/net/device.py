@@ -10,7 +10,7 @@ Guests may do anything: no access raises. An operator's mistake raises a ``Mista
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -24,7 +24,7 @@ from softdpu.net.network import NetworkDevice, fresh_state, queue_total, shape
 from softdpu.net.parts import with_parts
 from softdpu.net.saved import SavedFunction, fitted
 from softdpu.net.settings import check, check_mac, check_mtu, check_rx_mode, check_speed, moderated
-from softdpu.net.state import CoalescingState, FunctionConfig, FunctionState
+from softdpu.net.state import CoalescingState, FunctionConfig, FunctionState, MigrationState
 from softdpu.net.statistics import Counted, nothing
 from softdpu.net.validation import validated
 from softdpu.pci.config_space import ConfigSpace
@@ -35,7 +35,7 @@ from softdpu.spec import features as f
 from softdpu.spec import virtio_pci as v
 from softdpu.spec.pci_extended import SRIOV, VF_ENABLE, VF_MEMORY_ENABLE
 from softdpu.virtio.admin.owner import Owner
-from softdpu.virtio.effects import Freeze, Reset, SetCoalescing, SetConfigVector, SetInterrupts
+from softdpu.virtio.effects import Announce, Freeze, Reset, SetCoalescing, SetConfigVector, SetInterrupts
 from softdpu.virtio.negotiation import Negotiation, Verdict
 from softdpu.virtio.outcome import NOTHING, Effects, effects, note
 from softdpu.virtio.parts import Part
@@ -125,8 +125,9 @@ class Function:
         """PCI function reset, from outside or by the driver's FLR (PCIe 5.0 §6.6.2): all registers, all of virtio."""
         self._space.reset()
         self._table.reset()
-        released = effects(Freeze(False)) if self.state.virtio.stopped else NOTHING
-        self.state.virtio.stopped = False
+        released = effects(Freeze(False)) if self.state.virtio.held else NOTHING
+        self.state.virtio.stopped = self.state.virtio.quiesced = False
+        self.state.migration = MigrationState()
         return self._virtio.reset() + self._interrupts() + released
 
     def disconnected(self) -> Effects:
@@ -148,11 +149,15 @@ class Function:
 
     def stop(self, stopped: bool) -> Effects:
         """The owner stops the function, or lets it go on."""
-        if stopped:
-            return self._virtio.stop()
-        moved = self._device.port_effects() + self._interrupts() + self._config_vector()
-        elsewhere = self.state.virtio.moved or self.state.virtio.standing
-        return (moved if elsewhere else NOTHING) + self._virtio.go_on()
+        return self._virtio.stop() if stopped else self._go_on(self._virtio.go_on)
+
+    def _go_on(self, release: Callable[[], Effects]) -> Effects:
+        """What came from elsewhere is told the port before queues start."""
+        virtio = self.state.virtio
+        elsewhere = virtio.moved or virtio.standing is not None
+        released = release()
+        told = self._device.port_effects() + self._interrupts() + self._config_vector()
+        return (told if elsewhere and not virtio.held else NOTHING) + released
 
     def set_parts(self, parts: Sequence[Part]) -> Effects:
         """Device parts, all or none, to take effect when the function goes on. Raises ``Stray``."""
@@ -168,11 +173,31 @@ class Function:
 
     def put(self, saved: SavedFunction) -> Effects:
         """Becomes the function that was saved, to go on where that one stood. Raises BadState: it is as it was."""
-        assert self.state.virtio.stopped, "a state is put in while the function is stopped"
-        state, group = fitted(saved, self.state.config), self.owner.group
+        before, group = self.state, self.owner.group
+        assert before.virtio.held, "a state is put in while the function is stopped"
+        state = fitted(saved, before.config)
+        state.virtio.stopped, state.virtio.quiesced = before.virtio.stopped, before.virtio.quiesced
+        state.migration = before.migration
         self._become(state)
         self.owner.group = group
         return effects(Reset())
+
+    # ---- its VMM's side, which moves it (``softdpu.net.migration``)
+
+    def quiesce(self, quiet: bool) -> Effects:
+        """The VMM has it leave its driver alone, or lets it go on."""
+        return self._virtio.quiesce() if quiet else self._go_on(self._virtio.resume)
+
+    def arrived(self) -> Effects:
+        """It has come from elsewhere with a driver that runs: everyone is to know where its address is now.
+
+        The device says so at once; a driver that has agreed to is asked to say it too, with the addresses that it knows
+        of (§5.1.6.5.4).
+        """
+        if not self.status & v.DRIVER_OK:
+            return NOTHING
+        asked = self.announce() if self._device.has(f.NET_GUEST_ANNOUNCE) else NOTHING
+        return effects(Announce(self.state.net.mac)) + asked
 
     # ---- configuration space
 
@@ -285,7 +310,7 @@ class Function:
 
     def start_effects(self) -> Effects:
         """What brings a port that knows nothing to this function's present state."""
-        held = effects(Freeze(True)) if self.state.virtio.stopped else NOTHING
+        held = effects(Freeze(True)) if self.state.virtio.held else NOTHING
         port = self._device.port_effects() + self._interrupts() + self._config_vector()
         return held + port + self._virtio.start_all()
 

@@ -25,7 +25,7 @@ import msgspec
 from softdpu.net.features import offered
 from softdpu.net.mistakes import BadState
 from softdpu.net.network import NetworkDevice, shape
-from softdpu.net.state import FunctionConfig, FunctionState
+from softdpu.net.state import FunctionConfig, FunctionState, MigrationState
 from softdpu.net.unknown_fields import unknown_field
 from softdpu.net.validation import validated
 from softdpu.pci.config_space import ConfigSpace
@@ -67,7 +67,9 @@ def saved(state: FunctionState, standing: Standing) -> SavedFunction:
     """The saved state of a stopped function, whose datapath says where it stands. A copy."""
     copy = _copy(state)
     virtio = copy.virtio
-    virtio.stopped, virtio.standing = True, _joined(virtio.standing, _served(copy, standing))
+    virtio.stopped, virtio.quiesced = True, False
+    virtio.standing = _joined(virtio.standing, _served(copy, standing))
+    copy.migration = MigrationState()
     return SavedFunction(FORMAT, VERSION, copy)
 
 

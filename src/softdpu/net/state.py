@@ -6,6 +6,7 @@ import msgspec
 
 from softdpu.pci.sriov import Sriov
 from softdpu.pci.state import PciState
+from softdpu.spec.vfio import State
 from softdpu.virtio.admin.state import AdminState
 from softdpu.virtio.state import VirtioState
 
@@ -91,6 +92,16 @@ class NetState(msgspec.Struct, omit_defaults=True):
     filter: FilterState = msgspec.field(default_factory=FilterState)
 
 
+class MigrationState(msgspec.Struct, omit_defaults=True):
+    """How far its VMM has come with moving it (``softdpu.net.migration``)."""
+
+    now: int = State.RUNNING  # of ``softdpu.spec.vfio.State``
+    unread: bytes = b""  # of the stream, what the VMM has still to read
+    written: bytes = b""  # of a stream that the VMM writes, what has not been dealt with
+    begun: bool = False  # such a stream has begun
+    arrived: bool = False  # it was another function that came here, and has not run yet
+
+
 class FunctionState(msgspec.Struct, omit_defaults=True, tag_field="export", tag="vfio-user"):
     """Everything that a function is: ``Function.restore`` of it goes on where the former function was."""
 
@@ -99,3 +110,4 @@ class FunctionState(msgspec.Struct, omit_defaults=True, tag_field="export", tag=
     net: NetState
     pci: PciState = msgspec.field(default_factory=PciState)
     admin: AdminState = msgspec.field(default_factory=AdminState)
+    migration: MigrationState = msgspec.field(default_factory=MigrationState)

@@ -21,6 +21,7 @@ from softdpu.spec import virtio_pci as v
 from softdpu.spec.legacy import PAGE, rings
 from softdpu.spec.pci import CONFIG_BYTES
 from softdpu.spec.pci_extended import PAGE_4K, SRIOV
+from softdpu.spec.vfio import SAVING, State
 from softdpu.spec.virtio_net import GUEST_OFFLOADS, HASH_TYPES, MAC_BYTES, RSS_KEY_BYTES, RSS_TABLE, VLAN_BYTES
 from softdpu.virtio import negotiation
 from softdpu.virtio.admin.validation import admin_faults
@@ -69,6 +70,7 @@ def _faults(state: FunctionState) -> Iterator[Fault]:
     yield from standing_faults(state.virtio, state.config.queue_size, state.config.vectors, _packed(state.virtio))
     yield from _net(state)
     yield from _filter(state.net.filter)
+    yield from _migration(state)
     yield from _pci(state.pci, state.config)
     yield from admin_faults(state.admin, state.config.sriov.total if state.config.sriov else 0)
 
@@ -190,6 +192,16 @@ def _filter(filters: FilterState) -> Iterator[Fault]:
             yield f"net.filter.{name}", f"is not a table of up to {TABLE} addresses of {MAC_BYTES} bytes"
     if len(filters.vlans) not in (0, VLAN_BYTES):
         yield "net.filter.vlans", f"has {len(filters.vlans)} bytes, not {VLAN_BYTES} or none"
+
+
+def _migration(state: FunctionState) -> Iterator[Fault]:
+    migration = state.migration
+    if migration.now not in set(State):
+        yield "migration.now", f"{migration.now} is no state of a device"
+    if state.virtio.quiesced != (migration.now not in (State.RUNNING, State.PRE_COPY)):
+        yield "virtio.quiesced", f"is {state.virtio.quiesced}, which cannot be in the migration state {migration.now}"
+    if migration.unread and migration.now not in SAVING:
+        yield "migration.unread", "cannot be: nothing is read in this state"
 
 
 def _pci(pci: PciState, config: FunctionConfig) -> Iterator[Fault]:

@@ -22,6 +22,7 @@ from softdpu.testkit.frames import BROADCAST, frame
 from softdpu.testkit.legacy import LegacyDriver
 from softdpu.testkit.link import Disconnected, ProtocolBroken, RequestFailed
 from softdpu.testkit.memory import GuestMemory
+from softdpu.testkit.migration import MigrationVerbs, Move
 from softdpu.testkit.modern import ModernDriver
 from softdpu.testkit.net import (
     ADMIN_VQ,
@@ -61,7 +62,9 @@ __all__ = [
     "LegacyDriver",
     "LostInterrupt",
     "Message",
+    "MigrationVerbs",
     "ModernDriver",
+    "Move",
     "NegotiationFailed",
     "NetDriver",
     "PackedRing",

@@ -9,6 +9,7 @@
 import json
 import os
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from softdpu.testkit import wire
 from softdpu.testkit.link import MAX_FDS, Link, ProtocolBroken, RequestFailed
+from softdpu.testkit.migration import MigrationVerbs
 from softdpu.testkit.wire import Flag, IrqSet, MapFlag, Op
 
 CAPABILITIES: Mapping[str, Any] = {
@@ -38,13 +40,16 @@ class Message:
     fds: tuple[int, ...]
 
 
-class Client(Link):
+class Client(MigrationVerbs, Link):
     """A connection to a vfio-user device. Timeouts are seconds; a request that is not answered in time raises
-    TimeoutError, and the connection is of no use any more."""
+    TimeoutError, and the connection is of no use any more. What moves the device is in ``MigrationVerbs``.
+
+    Requests by name may come from several threads, such as a guest's and its VMM's: they take turns."""
 
     def __init__(self, where: Path | str | socket.socket, timeout: float = 5.0) -> None:
         super().__init__(where, timeout)
         self._next_id = 1
+        self._turn = threading.Lock()
 
     # ---- raw, for tests that break the rules
 
@@ -77,7 +82,8 @@ class Client(Link):
 
     def request(self, command: int, payload: bytes = b"", fds: Sequence[int] = ()) -> Message:
         """Send a request and wait for its reply. Raises RequestFailed, Disconnected, TimeoutError, ProtocolBroken."""
-        return self.reply_to(command, self.send(command, payload, fds))
+        with self._turn:
+            return self.reply_to(command, self.send(command, payload, fds))
 
     def reply_to(self, command: int, message_id: int) -> Message:
         """The reply to a request sent before; it must be the next message (a device answers in order)."""
@@ -177,7 +183,8 @@ class Client(Link):
         """Write to a region; a posted write is not waited for, and never answered."""
         access = wire.REGION_ACCESS.pack(offset=offset, region=region, count=len(data)) + data
         if posted:
-            self.send(Op.REGION_WRITE, access, flags=Flag.COMMAND | Flag.NO_REPLY)
+            with self._turn:
+                self.send(Op.REGION_WRITE, access, flags=Flag.COMMAND | Flag.NO_REPLY)
             return
         echo = wire.REGION_ACCESS.unpack(self.request(Op.REGION_WRITE, access).payload)
         if echo != {"offset": offset, "region": region, "count": len(data)}:

@@ -105,15 +105,6 @@ class Driver(NetDriver):
         self.status = ACKNOWLEDGE
         self.status = ACKNOWLEDGE | DRIVER
 
-    def move(self, bus: Bus) -> None:
-        """Go on at another function of the same shape, which has this one's state and whose VMM has the guest's memory.
-
-        The device is told nothing but where the interrupts go, as by a VMM.
-        """
-        self.bus, self.card = bus, PciFunction(bus)
-        if self.interrupts:
-            self.interrupts.move(bus)
-
     def reset(self) -> None:
         """Reset the device by its status and forget the rings; ``start`` may follow."""
         self.status = 0
@@ -128,6 +119,17 @@ class Driver(NetDriver):
         if self.msix_on:
             self.disable_msix()
         self.close()
+
+    def moved_to(self, bus: Bus, memory: GuestMemory | None = None) -> None:
+        """Go on at another function of the same shape, which has this one's state, with the guest's memory there.
+
+        Without ``memory`` it is the same as before. The device is told only where the interrupts go, as by a VMM.
+        """
+        self.bus, self.card = bus, PciFunction(bus)
+        if memory:
+            self.remembered_by(memory)
+        if self.interrupts:
+            self.interrupts.moved_to(bus)
 
     @property
     def needs_reset(self) -> bool:

@@ -14,7 +14,7 @@ import struct
 import threading
 from typing import Final, Protocol, Self
 
-from softdpu.testkit.wire import MapFlag
+from softdpu.testkit.wire import PAGE, MapFlag
 
 BASE: Final = 0x1_0000_0000  # above 4 GiB, so that a truncated address does not work by luck
 
@@ -49,6 +49,7 @@ class GuestMemory:
         self._halves = self._bytes.cast("H")
         self._next = 0
         self._fence = threading.Lock()
+        self._log: set[int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -72,6 +73,7 @@ class GuestMemory:
             raise OutOfMemory(f"{size} bytes wanted, {self.size - start} left of {self.size}")
         self._next = start + size
         self._bytes[start : start + size] = bytes(size)
+        self._wrote(start, size)
         return self.base + start
 
     def mark(self) -> int:
@@ -99,6 +101,7 @@ class GuestMemory:
         """Put bytes there."""
         offset = self._offset(address, len(data))
         self._bytes[offset : offset + len(data)] = data
+        self._wrote(offset, len(data))
 
     def unpack(self, code: str, address: int) -> tuple[int, ...]:
         """Little-endian numbers, by their struct code."""
@@ -106,7 +109,9 @@ class GuestMemory:
 
     def pack(self, code: str, address: int, *values: int) -> None:
         """Write little-endian numbers; not in one store, so not for ring indices."""
-        struct.pack_into("<" + code, self._bytes, self._offset(address, struct.calcsize("<" + code)), *values)
+        offset = self._offset(address, struct.calcsize("<" + code))
+        struct.pack_into("<" + code, self._bytes, offset, *values)
+        self._wrote(offset, struct.calcsize("<" + code))
 
     def load16(self, address: int) -> int:
         """A 16-bit number, read in one load."""
@@ -114,12 +119,39 @@ class GuestMemory:
 
     def store16(self, address: int, value: int) -> None:
         """A 16-bit number, written in one store: the other side never sees half of it."""
-        self._halves[self._offset(address, 2) // 2] = value & 0xFFFF
+        offset = self._offset(address, 2)
+        self._halves[offset // 2] = value & 0xFFFF
+        self._wrote(offset, 2)
 
     def fence(self) -> None:
         """Order stores before it against loads after it (taking a lock is a full barrier)."""
         with self._fence:
             pass
+
+    # ---- moves
+
+    def twin(self) -> "GuestMemory":
+        """Another one, of the same size at the same address. Nothing is in it, and no piece is taken."""
+        return GuestMemory(self.size, self.base)
+
+    def start_log(self) -> None:
+        """Remember from now on which pages are written here: by the guest, not by the device."""
+        self._log = set()
+
+    def take_log(self) -> set[int]:
+        """The addresses of the pages that were written since the last call."""
+        written = set()
+        while self._log:  # which others may add to
+            written.add(self.base + self._log.pop() * PAGE)
+        return written
+
+    def stop_log(self) -> None:
+        """Remember no more."""
+        self._log = None
+
+    def _wrote(self, offset: int, length: int) -> None:
+        if self._log is not None and length:
+            self._log.update(range(offset // PAGE, (offset + length - 1) // PAGE + 1))
 
     # ---- the device
 

@@ -151,6 +151,12 @@ class NetDriver(abc.ABC):
             held.clear()
         self.memory.rewind(self._mark)
 
+    def remembered_by(self, memory: GuestMemory) -> None:
+        """The guest's memory is another now, with all that was in the former one."""
+        self.memory = memory
+        for ring in self.rings.values():
+            ring.memory = memory
+
     # ---- queues (§5.1.2)
 
     def queue_indices(self) -> list[int]:

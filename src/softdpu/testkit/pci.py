@@ -165,8 +165,8 @@ class Interrupts(Eventfds):
         self.index = index
         bus.assign_irqs(index, self.fds)
 
-    def move(self, bus: Bus) -> None:
-        """The eventfds are another function's from now on."""
+    def moved_to(self, bus: Bus) -> None:
+        """The function is reached by another bus now, with the same eventfds."""
         self.bus = bus
         bus.assign_irqs(self.index, self.fds)
 

@@ -108,6 +108,25 @@ class RegionIndex(enum.IntEnum):
     VGA = 8
 
 
+class Feature(enum.IntEnum):
+    """VFIO_DEVICE_FEATURE_*: those that have to do with migration."""
+
+    MIGRATION = 1
+    MIG_DEVICE_STATE = 2
+    DMA_LOGGING_START = 6
+    DMA_LOGGING_STOP = 7
+    DMA_LOGGING_REPORT = 8
+    MIG_DATA_SIZE = 9
+
+
+class FeatureFlag(enum.IntFlag):
+    """What is done with a feature; its number is in the low 16 bits."""
+
+    GET = 1 << 16
+    SET = 1 << 17
+    PROBE = 1 << 18
+
+
 class Layout:
     """A fixed structure: field names and their struct codes, in order.
 
@@ -145,3 +164,11 @@ IRQ_SET: Final = Layout(argsz="I", flags="I", index="I", start="I", count="I")  
 REGION_ACCESS: Final = Layout(offset="Q", region="I", count="I")  # followed by the data
 WRITE_MULTI: Final = Layout(count="Q")  # followed by that many SINGLE_WRITE
 SINGLE_WRITE: Final = Layout(offset="Q", region="I", count="I", data="Q")
+DEVICE_FEATURE: Final = Layout(argsz="I", flags="I")  # followed by what belongs to the feature:
+MIGRATION: Final = Layout(flags="Q")
+MIG_DEVICE_STATE: Final = Layout(device_state="I", data_fd="I")
+DMA_LOGGING_START: Final = Layout(page_size="Q", ranges="I", reserved="I")  # followed by that many DMA_LOGGING_RANGE
+DMA_LOGGING_RANGE: Final = Layout(address="Q", length="Q")
+DMA_LOGGING_REPORT: Final = Layout(address="Q", length="Q", page_size="Q")  # in a reply followed by the bitmap
+MIG_DATA_SIZE: Final = Layout(stop_copy_length="Q")
+MIG_DATA: Final = Layout(argsz="I", size="I")  # followed by the data

@@ -162,14 +162,14 @@ class VirtioDevice:
 
     def _raise(self) -> Effects:
         """The configuration interrupt, for a driver that runs; one of a stopped device comes when it goes on."""
-        told = self.state.status & v.DRIVER_OK and not self.state.stopped
+        told = self.state.status & v.DRIVER_OK and not self.state.held
         return effects(RaiseConfig()) if told else NOTHING
 
     def reset(self) -> Effects:
         """All that a driver has set returns to its value after reset (§2.4); the next one may use any interface."""
         state = self.state
         queues = tuple(QueueState() for _ in state.queues)
-        fresh = VirtioState(queues=queues, faults=state.faults, stopped=state.stopped)
+        fresh = VirtioState(queues=queues, faults=state.faults, stopped=state.stopped, quiesced=state.quiesced)
         for field in VirtioState.__struct_fields__:
             setattr(state, field, getattr(fresh, field))
         return effects(Reset()) + self.kind.reset()
@@ -225,21 +225,38 @@ class VirtioDevice:
         if self.state.standing is not None:
             self.state.standing = self.state.standing.without(index)
 
-    # ---- the owner's hold (virtio 1.4, device parts)
+    # ---- held: by its owner (virtio 1.4, device parts), by its VMM (``softdpu.net.migration``), or by both
 
     def stop(self) -> Effects:
-        """No ring is touched and no interrupt sent from now on."""
+        """Its owner: no ring is touched and no interrupt sent from now on."""
         self.state.stopped = True
         return effects(Freeze(True))
 
+    def quiesce(self) -> Effects:
+        """Its VMM: likewise."""
+        self.state.quiesced = True
+        return effects(Freeze(True))
+
     def go_on(self) -> Effects:
-        """What was set up meanwhile takes effect, and the driver is told what it could not be told."""
+        """Its owner lets it go on."""
+        self.state.stopped = False
+        return self._released()
+
+    def resume(self) -> Effects:
+        """Its VMM lets it go on."""
+        self.state.quiesced = False
+        return self._released()
+
+    def _released(self) -> Effects:
+        """Unless the other holds it too: what was set up takes effect, and the driver is told what it could not be."""
         state = self.state
+        if state.held:
+            return NOTHING
         result = self.start_all() if state.moved or state.standing else NOTHING
         result += effects(Freeze(False))
         if state.standing and (state.standing.isr or state.standing.pending):
             result += effects(SetPending(state.standing.isr, state.standing.pending))
-        state.stopped, state.moved, state.standing = False, False, None
+        state.moved, state.standing = False, None
         untold = state.changed or state.status & v.NEEDS_RESET
         return result + (self._raise() if untold else NOTHING)
 

@@ -178,6 +178,12 @@ class Freeze(Effect, frozen=True):
     on: bool
 
 
+class Announce(Effect, frozen=True):
+    """Let everyone know where this address is now: a reverse ARP request in the guest's name (RFC 903)."""
+
+    address: bytes  # 6 bytes
+
+
 AnyEffect: TypeAlias = (
     StartQueue
     | StopQueue
@@ -200,4 +206,5 @@ AnyEffect: TypeAlias = (
     | SetDeviceConfig
     | Freeze
     | SetPending
+    | Announce
 )

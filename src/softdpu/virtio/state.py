@@ -38,6 +38,12 @@ class VirtioState(msgspec.Struct, omit_defaults=True):
     generation: int = 0
     changed: bool = False  # configuration changed since the driver last read it
     stopped: bool = False  # by its owner (virtio 1.4): it begins no transport request; kept over a reset by the driver
+    quiesced: bool = False  # likewise by its VMM, which moves it
     moved: bool = False  # its state was set from parts while stopped: rings go on where memory says
     standing: Standing | None = None  # it was put in while stopped: what its datapath is told when it goes on
     faults: tuple[str, ...] = ()  # the most recent rules that a driver broke, oldest first; kept over resets
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody has it leave its driver alone."""
+        return self.stopped or self.quiesced

@@ -18,7 +18,7 @@ def standing_faults(virtio: VirtioState, queue_size: int, vectors: int, packed: 
     standing, name = virtio.standing, "virtio.standing"
     if standing is None:
         return
-    if not virtio.stopped:
+    if not virtio.held:
         yield name, "cannot be: the function is not stopped"
     for index, queue in enumerate(standing.queues):
         if why := _queue_fault(queue, virtio, queue_size, packed):

@@ -1,6 +1,9 @@
 //! A function that is told to leave its driver alone, and to go on.
 
 use super::*;
+use crate::memory::Pages;
+use crate::ring::testing::NEXT;
+use crate::worker::dirty::Dirty;
 
 fn freeze(rig: &mut Rig, port: &Port, on: bool) {
     rig.engine.obey(Order::Freeze { function: port.id, on, done: done() });
@@ -28,14 +31,18 @@ fn a_frozen_function_touches_no_ring_and_goes_on_where_it_was() {
 #[test]
 fn frames_of_others_for_a_frozen_guest_are_counted_as_lost() {
     let mut rig = Rig::new();
-    let (mut a, mut b) = (rig.port(0, false), rig.port(1, false));
+    let (mut a, mut b) = (rig.port(0, true), rig.port(1, false));
     b.post(4);
+    b.send(&frame(BROADCAST, mac(1), 60));
+    rig.kick(&b);
     freeze(&mut rig, &b, true);
     a.send(&frame(BROADCAST, mac(0), 60));
+    a.send(&frame(mac(1), mac(0), 60));
     rig.kick(&a);
+    assert_eq!(a.emitted().len(), 1, "where the guest is has not been forgotten");
+    assert_eq!(rig.losses(1), [(Counter::DropNotReady, 2)]);
     freeze(&mut rig, &b, false);
     assert!(b.received().is_empty());
-    rig.assert_closed();
 }
 
 #[test]
@@ -92,4 +99,66 @@ fn where_a_running_function_stands_is_not_told() {
     let mut rig = Rig::new();
     rig.port(0, false);
     assert_eq!((stands(&mut rig, 0), stands(&mut rig, 1)), (None, None));
+}
+
+/// Logs what is written into a guest, with the rings of its receive and transmit queues.
+fn logged(rig: &mut Rig, port: &Port) -> Arc<Pages> {
+    let pages = Arc::new(Pages::default().covering(&port.guest.table.writable().collect::<Vec<_>>()).unwrap());
+    let ring = |setup: &QueueSetup| vec![(setup.device, 6 + 8 * u64::from(setup.size))];
+    let rings = vec![ring(&port.receive.setup), ring(&port.transmit.setup)];
+    let dirty = Some(Arc::new(Dirty { log: pages.clone(), event: None, rings }));
+    rig.engine.obey(Order::SetDirty { function: port.id, dirty, done: done() });
+    pages
+}
+
+/// The pages that were written, by address.
+fn written(pages: &Pages, port: &Port) -> Vec<u64> {
+    let of = |(start, len): (u64, u64)| {
+        let bitmap = pages.take(start, len, 4096);
+        (0..len / 4096)
+            .filter(move |page| bitmap[(page / 8) as usize] >> (page % 8) & 1 != 0)
+            .map(move |page| start + page * 4096)
+    };
+    port.guest.table.writable().flat_map(of).collect()
+}
+
+#[test]
+fn what_is_written_into_a_guest_is_logged_and_at_the_last_its_rings() {
+    let mut rig = Rig::new();
+    let (mut a, mut b) = (rig.port(0, false), rig.port(1, false));
+    let (mine, theirs) = (logged(&mut rig, &a), logged(&mut rig, &b));
+    let page = |address: u64| address & !4095;
+    b.post(4);
+    assert_eq!((written(&mine, &a), written(&theirs, &b)), (vec![], vec![]));
+    a.send(&frame(BROADCAST, mac(0), 60));
+    rig.kick(&a);
+    assert_eq!(written(&mine, &a), [page(a.transmit.setup.device)], "nothing but the ring of the one that sends");
+    let filled = written(&theirs, &b);
+    assert!(filled.contains(&page(b.receive.setup.device)) && filled.contains(&page(b.guest.buffer(RING.into()))));
+    assert_eq!(filled.len(), 2);
+    freeze(&mut rig, &b, true);
+    assert_eq!(written(&theirs, &b), {
+        let mut rings = vec![page(b.receive.setup.device), page(b.transmit.setup.device)];
+        rings.sort_unstable();
+        rings.dedup();
+        rings
+    });
+}
+
+#[test]
+fn the_answer_to_a_command_is_logged() {
+    let mut rig = Rig::new();
+    let a = rig.port(0, false);
+    let mut driver = a.guest.queue(2, Role::Control, RING);
+    rig.start(0, &driver.setup);
+    let pages = logged(&mut rig, &a);
+    let place = a.guest.buffer(0);
+    driver.describe(0, place, 2, NEXT, 1);
+    driver.describe(1, place + 2048, 1, WRITE, 0);
+    driver.offer(0);
+    rig.engine.doorbell(0, 2);
+    let Some(Notice::Command { ticket, .. }) = rig.notices.take().pop() else { panic!("no command") };
+    assert!(written(&pages, &a).is_empty());
+    rig.engine.obey(Order::Complete { function: 0, queue: 2, ticket, reply: vec![0] });
+    assert_eq!(written(&pages, &a), [(place + 2048) & !4095]);
 }
