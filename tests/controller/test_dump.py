@@ -17,7 +17,7 @@ def test_registers_settings_and_queues_are_there_and_readable() -> None:
     device.function.set_moderation(packets=8, microseconds=50)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        shown = json.loads(json.dumps(dump(device, DatapathLink(ours, lambda _: None, lambda: None))))  # type: ignore[arg-type, return-value]
+        shown = json.loads(json.dumps(dump(device, DatapathLink(ours, lambda _: None, lambda: None))))
     assert shown["vuid"] == device.name
     assert shown["state"]["config"]["mac"] == "0cc47aff2200"
     assert shown["state"]["virtio"]["status"] == 3
