@@ -272,6 +272,7 @@ def test_a_reset_of_a_stopped_device_begins_anew(dpu: Dpu, pair: tuple[Plugged, 
         dpu.save(pair[0], stop=True)
         guest.vmm.reset()
         assert dpu.query(pair[0])["stopped"] == "0"
+        guest.net.msix_on, guest.net.interrupts = False, None
         guest.net.forget()
         guest.net.start()
         exchange(guest, outside, range(3))
