@@ -169,7 +169,7 @@ class Device:
             data, effects = ask()
             answer = Answer(self.number, request.request, 0, data, self.changed_state(), effects.items)
         except (NoWay, BadState) as refusal:
-            log.log(logging.DEBUG if isinstance(refusal, NoWay) else logging.WARNING, "%s: %s", self.name, refusal)
+            self._say(logging.DEBUG if isinstance(refusal, NoWay) else logging.WARNING, "%s", refusal)
             return self._refusal(request, errno.EINVAL)
         except Exception:
             log.exception("%s: the device model failed at %r", self.name, request)
