@@ -16,12 +16,14 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 #[cfg(test)]
 pub use layout::{CAME_IN, COPIES, DROPS, QUEUE_DROPS, WENT_OUT};
-pub use layout::{FUNCTIONS, Function, QUEUES, Queue, UPLINKS};
+pub use layout::{FUNCTIONS, Function, QUEUES, Queue, UPLINKS, WORKERS, Worker};
 use layout::{ROW, SLOT_BYTES, SLOT_ROWS};
 
 /// Functions, then uplinks.
 const SLOTS: usize = FUNCTIONS + UPLINKS;
-const BYTES: usize = SLOTS * SLOT_BYTES;
+/// Where the rows of workers begin.
+const FIRST_WORKER: usize = SLOTS * SLOT_ROWS * ROW;
+const BYTES: usize = (FIRST_WORKER + WORKERS * ROW) * size_of::<AtomicU64>();
 
 /// The counters of all ports. Pages nobody counted on take no memory.
 pub struct Counters {
@@ -34,6 +36,12 @@ pub struct Counters {
 pub struct FunctionCounters {
     memory: Arc<Memory>,
     slot: usize,
+}
+
+/// What one worker shows of itself: it alone writes that.
+pub struct WorkerFigures {
+    memory: Arc<Memory>,
+    number: usize,
 }
 
 /// The counters of one queue of one function.
@@ -82,6 +90,20 @@ impl Counters {
     pub fn clear(&self, function: u32) -> io::Result<()> {
         let (start, flags) = (function as usize * SLOT_BYTES, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE);
         Ok(rustix::fs::fallocate(&self.fd, flags, start as u64, SLOT_BYTES as u64)?)
+    }
+}
+
+impl Counters {
+    /// What a worker of a number below `WORKERS` shows.
+    pub fn worker(&self, number: usize) -> WorkerFigures {
+        assert!(number < WORKERS);
+        WorkerFigures { memory: self.memory.clone(), number }
+    }
+}
+
+impl WorkerFigures {
+    pub fn show(&self, figure: Worker, value: u64) {
+        self.memory.all()[FIRST_WORKER + self.number * ROW + figure as usize].store(value, Ordering::Relaxed);
     }
 }
 
@@ -167,6 +189,16 @@ mod tests {
         assert_eq!(u64::from_le_bytes(value), 2);
         rustix::io::pread(counters.fd(), &mut value, (3 * SLOT_BYTES + (2 * ROW + 1) * 8) as u64).unwrap();
         assert_eq!(u64::from_le_bytes(value), 5);
+    }
+
+    #[test]
+    fn what_a_worker_shows_lies_after_the_ports() {
+        let counters = Counters::new().unwrap();
+        counters.worker(2).show(Worker::Queues, 7);
+        let mut value = [0; 8];
+        let place = SLOTS * SLOT_BYTES + (2 * ROW + Worker::Queues as usize) * 8;
+        rustix::io::pread(counters.fd(), &mut value, place as u64).unwrap();
+        assert_eq!(u64::from_le_bytes(value), 7);
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn serve(arguments: Arguments) -> io::Result<()> {
     if arguments.sandbox {
         sandbox::drop_privileges()?;
     }
-    let (worker, notices) = worker::spawn_on(&arguments.worker_cores)?;
+    let (worker, notices) = worker::spawn_on(&arguments.worker_cores, Some(&counters))?;
     let pump = pump::Pump::new(worker, notices, control, counters)?;
     if arguments.sandbox {
         sandbox::enter()?;

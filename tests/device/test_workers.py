@@ -53,6 +53,30 @@ def introduce(guests: list[SmallGuest]) -> None:
         assert len([guest.net.receive(10) for _ in guests[1:]]) == 3
 
 
+def test_health_shows_what_each_worker_does(dpu: Dpu) -> None:
+    """Queues and representors are shared out; who moves frames is busy, and who moves none is not."""
+    with SmallGuest(dpu.hotplug()) as one, SmallGuest(dpu.hotplug()) as other:
+        introduced = frame(BROADCAST, other.net.mac, b"here I am")
+        other.net.send(introduced)
+        assert one.net.receive(10) == introduced
+        quiet = dpu.virtnet("health").json["workers"]
+        assert [worker["core"] for worker in quiet] == CORES
+        assert sum(worker["ports"] for worker in quiet) == 2
+        assert sum(worker["queues"] for worker in quiet) == len(one.net.rings) + len(other.net.rings)
+        done = threading.Event()
+        talk = threading.Thread(target=lambda: babble(one, other.net.mac, done))
+        talk.start()
+        loud = dpu.virtnet("health").json["workers"]
+        done.set()
+        talk.join()
+        assert max(worker["busy_percent"] for worker in loud) > max(worker["busy_percent"] for worker in quiet)
+
+
+def babble(guest: SmallGuest, to: bytes, done: threading.Event) -> None:
+    while not done.is_set():
+        guest.net.send_batch([frame(to, guest.net.mac, bytes(1400))] * BURST, timeout=30)
+
+
 def test_four_guests_talk_over_two_workers(dpu: Dpu) -> None:
     """In a ring, and with the outside, while the controller is killed and comes back."""
     kinds = (ModernDriver, LegacyDriver, ModernDriver, LegacyDriver)

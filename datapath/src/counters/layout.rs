@@ -10,6 +10,8 @@ pub const ROW: usize = 64;
 pub const QUEUES: usize = 66;
 pub const SLOT_ROWS: usize = 67;
 pub const SLOT_BYTES: usize = 34304;
+/// Workers have rows after the slots.
+pub const WORKERS: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
@@ -91,6 +93,15 @@ pub enum Queue {
     GsoOctets,
     Commands,
     CommandsOk,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worker {
+    Serves,
+    Core,
+    BusyNs,
+    Queues,
+    Ports,
 }
 
 /// See `softdpu.datapath.ledger`.

@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rustix::event::epoll;
@@ -12,6 +13,7 @@ use super::engine::Engine;
 use super::function::{Queue, Slot};
 use super::kick;
 use super::local::Thing;
+use crate::counters::Worker;
 
 /// How long work is measured before it is thought about.
 pub const PERIOD: Duration = Duration::from_millis(50);
@@ -87,6 +89,22 @@ impl Engine {
         (0..desks.len()).min_by_key(|desk| (tenths(*desk), things[*desk])).unwrap_or(0)
     }
 
+    /// Shows what each worker serves.
+    pub(super) fn survey(&mut self) {
+        let mut served = vec![[0u64; 2]; self.crew.desks.len()];
+        for port in self.fabric.functions.iter().flatten() {
+            let there = port.queues.iter().enumerate().filter(|(_, slot)| !matches!(slot, Slot::Stopped));
+            there.for_each(|(queue, _)| served[self.crew.home(port.id, Some(queue as u16))][0] += 1);
+        }
+        let ports = self.things().filter(|thing| thing.queue.is_none());
+        ports.for_each(|port| served[self.crew.home_of(port)][1] += 1);
+        for (desk, [queues, ports]) in self.crew.desks.iter().zip(served) {
+            let figures = desk.figures.get();
+            figures.inspect(|figures| figures.show(Worker::Queues, queues));
+            figures.inspect(|figures| figures.show(Worker::Ports, ports));
+        }
+    }
+
     /// Everything that is or may be polled.
     fn things(&self) -> impl Iterator<Item = Thing> {
         let taps = self.fabric.functions.iter().flatten().filter(|port| port.tap.is_some());
@@ -108,6 +126,7 @@ impl Engine {
             return;
         }
         self.crew.settle(thing.function, thing.queue, to);
+        self.crew.changed.store(true, Relaxed);
         self.rewatch(thing, from, to);
         let items = &mut self.locals[from].get_mut().items;
         let place = items.iter().position(|item| item.thing == thing);

@@ -3,9 +3,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::event::epoll;
@@ -13,10 +13,10 @@ use rustix::event::epoll;
 use super::doorbells::Doorbells;
 use super::local::Thing;
 use super::orders::FunctionId;
-use crate::counters::{FUNCTIONS, QUEUES, UPLINKS};
+use crate::counters::{Counters, FUNCTIONS, QUEUES, UPLINKS, WORKERS, Worker, WorkerFigures};
 
-/// As many as a home has numbers for, and more than one machine's guests need.
-pub const MOST_WORKERS: usize = 64;
+/// As many as there are rows for to show what they do, and more than one machine's guests need.
+pub const MOST_WORKERS: usize = WORKERS;
 
 /// Transmit queues have odd numbers; those of even ones are served where the tap is.
 const PLACES: usize = QUEUES / 2 + 1;
@@ -27,6 +27,8 @@ pub struct Crew {
     homes: Vec<[AtomicU8; PLACES]>,
     /// No more orders come.
     pub ended: AtomicBool,
+    /// Something came, went or moved since the workers last showed what they serve.
+    pub changed: AtomicBool,
 }
 
 /// What of a worker others need.
@@ -34,6 +36,8 @@ pub struct Desk {
     pub doorbells: Doorbells,
     pub epoll: Arc<OwnedFd>,
     pub load: Load,
+    /// Where it shows what it does, if anyone is to see that.
+    pub figures: OnceLock<WorkerFigures>,
 }
 
 /// How busy a worker was, lately: thousandths of its time, and until when that was measured.
@@ -65,17 +69,26 @@ impl Crew {
     pub fn new(workers: usize) -> io::Result<Crew> {
         let desk = |_| {
             let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
-            Ok(Desk { doorbells: Doorbells::new()?, epoll, load: Load::default() })
+            Ok(Desk { doorbells: Doorbells::new()?, epoll, load: Load::default(), figures: OnceLock::new() })
         };
         let desks = (0..workers.clamp(1, MOST_WORKERS)).map(desk).collect::<io::Result<_>>()?;
         let homes = (0..FUNCTIONS + UPLINKS).map(|_| [const { AtomicU8::new(0) }; PLACES]).collect();
-        Ok(Crew { desks, homes, ended: AtomicBool::new(false) })
+        Ok(Crew { desks, homes, ended: AtomicBool::new(false), changed: AtomicBool::new(true) })
     }
 
     /// No more orders come: the first worker ends when it has carried out those that came, the others at once.
     pub fn end(&self) {
         self.ended.store(true, Relaxed);
         self.desks.iter().for_each(|desk| desk.doorbells.order());
+    }
+
+    /// The workers show what they do from now on. `cores` are those given to them.
+    pub fn show(&self, counters: &Counters, cores: &[Option<usize>]) {
+        for (number, (desk, core)) in self.desks.iter().zip(cores).enumerate() {
+            let figures = desk.figures.get_or_init(|| counters.worker(number));
+            figures.show(Worker::Core, core.map_or(0, |core| core as u64 + 1));
+            figures.show(Worker::Serves, 1);
+        }
     }
 
     /// Which worker serves a queue, or (None) a tap or an uplink.

@@ -44,6 +44,8 @@ use orders::{FunctionId, Order};
 use thread::Shift;
 use world::employ;
 
+use crate::counters::Counters;
+
 /// The pump's end of the workers. Dropping it ends their threads, after all orders sent.
 pub struct WorkerHandle {
     orders: Option<Sender<Order>>,
@@ -86,19 +88,20 @@ impl Drop for WorkerHandle {
 
 /// Starts one worker, on whatever core the kernel gives it.
 pub fn spawn() -> io::Result<(WorkerHandle, Notices)> {
-    spawn_on(&[])
+    spawn_on(&[], None)
 }
 
-/// Starts a worker for each core, and installs the process's SIGBUS handler. Returns when all of them run: a thread that
+/// Starts a worker for each core, which shows what it does among the `counters`, and installs the process's SIGBUS handler. Returns when all of them run: a thread that
 /// starts makes system calls that the sandbox does not allow.
 ///
 /// # Errors
 /// A core that this process may not use; threads or descriptors that the kernel does not give.
-pub fn spawn_on(cores: &[usize]) -> io::Result<(WorkerHandle, Notices)> {
+pub fn spawn_on(cores: &[usize], counters: Option<&Counters>) -> io::Result<(WorkerHandle, Notices)> {
     crate::memory::survive_truncation();
     let (outbox, notices) = notices()?;
     let (sender, receiver) = channel();
     let crew = Arc::new(Crew::new(cores.len().max(1))?);
+    counters.inspect(|counters| crew.show(counters, &places(cores)));
     let (start, mut orders) = (Instant::now(), Some(receiver));
     let mut handle = WorkerHandle { orders: Some(sender), crew: crew.clone(), threads: Vec::new(), places: Vec::new() };
     let (ready, started) = channel();

@@ -21,6 +21,7 @@ const MOST_PAIRS: u16 = ((QUEUES - 2) / 2) as u16;
 
 impl Engine {
     pub fn obey(&mut self, order: Order) {
+        self.crew.changed.store(true, Relaxed);
         match order {
             Order::AddFunction { function, representor, lines, counters } => {
                 self.add(function, representor.map(Tap::new), lines, counters);

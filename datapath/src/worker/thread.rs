@@ -15,6 +15,7 @@ use super::doorbells::Doorbells;
 use super::orders::{FunctionId, Order};
 use super::pace::Pace;
 use super::world::Worker;
+use crate::counters::Worker as Figure;
 use crate::memory;
 
 /// Beyond every function's number.
@@ -123,6 +124,8 @@ fn watch(crew: &Crew, number: usize, timeout: Option<Duration>, ready: &mut Vec<
 struct Busy {
     since: Duration,
     time: Duration,
+    /// Before that.
+    past: Duration,
 }
 
 impl Shift {
@@ -244,6 +247,7 @@ impl Shift {
     /// Begins to sleep, unless something has come. Until when, as a time to wait.
     fn lie_down(&mut self) -> Option<Option<Duration>> {
         self.quiet = self.start.elapsed();
+        self.show();
         let sleeps = self.crew.desks[self.worker.number()].doorbells.lie_down();
         sleeps.then(|| self.next.map(|at| at.saturating_sub(self.quiet)))
     }
@@ -284,6 +288,15 @@ impl Shift {
         watch(crew, worker.number(), Some(Duration::ZERO), ready);
     }
 
+    /// Shows the operator how busy the worker was, and what it serves.
+    fn show(&mut self) {
+        if self.crew.changed.load(Relaxed) && self.crew.changed.swap(false, Relaxed) {
+            self.worker.alone(|engine| engine.survey());
+        }
+        let figures = self.crew.desks[self.worker.number()].figures.get();
+        figures.inspect(|figures| figures.show(Figure::BusyNs, (self.busy.past + self.busy.time).as_nanos() as u64));
+    }
+
     /// Says from time to time how busy this worker is. One that has much more to do than another gives it something.
     fn balance(&mut self, now: Duration) {
         let period = now.saturating_sub(self.busy.since);
@@ -291,7 +304,8 @@ impl Shift {
             return;
         }
         let share = self.busy.time.as_secs_f64() / period.as_secs_f64();
-        self.busy = Busy { since: now, time: Duration::ZERO };
+        self.busy = Busy { since: now, time: Duration::ZERO, past: self.busy.past + self.busy.time };
+        self.show();
         let number = self.worker.number();
         self.crew.desks[number].load.set(share, now);
         if self.crew.desks.len() == 1 {

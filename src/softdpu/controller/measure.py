@@ -38,8 +38,23 @@ def families(devices: Sequence[Device], link: DatapathLink, uplinks: Sequence[in
         ),
         *_function_families(devices, link, uplinks),
         *_queue_families(devices, link),
+        *_worker_families(link),
         _administration(devices),
     )
+
+
+def _worker_families(link: DatapathLink) -> tuple[Family, ...]:
+    """What the datapath's threads do."""
+    rows = [((str(number),), row) for number, row in enumerate(link.workers())]
+    busy, queues = "softdpu_worker_busy_seconds", "softdpu_worker_queues"
+    return (
+        Family(busy, "Time that a worker moved frames", "counter", ("worker",), _each(rows, "busy_ns", 1e-9)),
+        Family(queues, "Queues that a worker serves", "gauge", ("worker",), _each(rows, "queues")),
+    )
+
+
+def _each(rows: Sequence[tuple[tuple[str], dict[str, int]]], figure: str, unit: float = 1) -> tuple[Sample, ...]:
+    return tuple(Sample(labels, row[figure] * unit) for labels, row in rows)
 
 
 def _administration(devices: Sequence[Device]) -> Family:

@@ -9,7 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from softdpu import __version__
+<<<<<<< HEAD
 from softdpu.controller import dump, errors, measure, modify, report, saving, seen, uplinks, verbosity
+=======
+from softdpu.controller import errors, measure, modify, report, saving, seen, uplinks, verbosity, workers
+>>>>>>> faac39f (virtnet health shows each worker: its core, how busy it is, and what it serves)
 from softdpu.controller.changes import Changes
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
@@ -299,6 +303,7 @@ class Controller:
             "service": {"healthy": int(datapath is not None), "datapath_pid": datapath.pid if datapath else 0},
             "devices": devices,
             "uplinks": uplinks.listing(self.life),
+            "workers": await workers.listing(datapath),
             "hotplug_devices_left": self.plugger.places_left,
             "hosts": await self.hosts_attached.listing(),
         }

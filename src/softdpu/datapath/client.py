@@ -184,9 +184,8 @@ class DatapathLink:
 
     def _map(self, descriptor: int) -> None:
         try:
-            self._counters = mmap.mmap(
-                descriptor, counters.SLOT_BYTES * (FUNCTIONS + UPLINKS), prot=mmap.PROT_READ, flags=mmap.MAP_SHARED
-            )
+            whole = 0  # a datapath of before may have less of it
+            self._counters = mmap.mmap(descriptor, whole, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
         finally:
             os.close(descriptor)
 
@@ -319,7 +318,10 @@ class DatapathLink:
         """The counters of a function (row 0) or of its queue n (row 1 + n), in the order of their declaration."""
         if self._counters is None:
             return [0] * counters.ROW
-        start = function * counters.SLOT_BYTES + row * counters.ROW * 8
+        return self._row(function * counters.SLOT_BYTES + row * counters.ROW * 8)
+
+    def _row(self, start: int) -> list[int]:
+        assert self._counters is not None
         return list(memoryview(self._counters[start : start + counters.ROW * 8]).cast("Q"))
 
     def function_counters(self, function: int) -> dict[str, int]:
@@ -329,6 +331,14 @@ class DatapathLink:
     def uplink_counters(self, uplink: int) -> dict[str, int]:
         """Counters of an uplink by name."""
         return self.function_counters(FUNCTIONS + uplink)
+
+    def workers(self) -> list[dict[str, int]]:
+        """What each worker shows of itself, by name: ``counters.WORKER_FIGURES``."""
+        first = (FUNCTIONS + UPLINKS) * counters.SLOT_BYTES
+        places = (first + number * counters.ROW * 8 for number in range(counters.WORKERS))
+        there = [] if self._counters is None else [at for at in places if at < len(self._counters)]
+        figures = (dict(zip(counters.WORKER_FIGURES, self._row(at), strict=False)) for at in there)
+        return list(itertools.takewhile(lambda worker: worker["serves"], figures))
 
     def queue_counters(self, function: int, queue: int) -> dict[str, int]:
         """Counters of a queue by name."""

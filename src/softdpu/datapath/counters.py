@@ -2,6 +2,11 @@
 
 An array of slots: one a function number, then one an uplink. A slot is an array of rows of 64 little-endian 64-bit
 counters: row 0 the port, row 1 + n its queue n. Only ever added to, by one writer each, so a reader needs no lock.
+<<<<<<< HEAD
+=======
+The last place of a port's row is no counter: it shows the ISR bits as they are. After the slots come the workers' rows,
+one each, with things as they are beside counters.
+>>>>>>> faac39f (virtnet health shows each worker: its core, how busy it is, and what it serves)
 """
 
 ROW = 64  # counters in a row
@@ -93,6 +98,16 @@ QUEUE_COUNTERS = (
     "gso_octets",
     "commands",  # taken from a control queue
     "commands_ok",  # of those, answered with VIRTIO_NET_OK
+)
+
+WORKERS = 64  # rows of workers
+
+WORKER_FIGURES = (
+    "serves",  # 1 where there is such a worker
+    "core",  # given to it, counted from 1; 0: none
+    "busy_ns",  # in all
+    "queues",  # that it serves now
+    "ports",  # representors and uplinks likewise
 )
 
 # Which counters of a queue are of frames that it dropped: each is a part of the port's of the same name.

@@ -55,7 +55,13 @@ def counters_source() -> Iterator[str]:
     yield from ("/// Queues that have a row of their own.", f"pub const QUEUES: usize = {counters.QUEUES};")
     yield f"pub const SLOT_ROWS: usize = {counters.SLOT_ROWS};"
     yield f"pub const SLOT_BYTES: usize = {counters.SLOT_BYTES};"
-    for name, columns in (("Function", counters.FUNCTION_COUNTERS), ("Queue", counters.QUEUE_COUNTERS)):
+    yield from ("/// Workers have rows after the slots.", f"pub const WORKERS: usize = {counters.WORKERS};")
+    rows = {
+        "Function": counters.FUNCTION_COUNTERS,
+        "Queue": counters.QUEUE_COUNTERS,
+        "Worker": counters.WORKER_FIGURES,
+    }
+    for name, columns in rows.items():
         yield from ("", "#[derive(Clone, Copy, Debug, PartialEq, Eq)]")
         yield from block(f"pub enum {name}", (f"{camel(column)}," for column in columns))
     for name in ("CAME_IN", "COPIES", "WENT_OUT", "DROPS"):

@@ -319,8 +319,8 @@ fn a_worker_with_more_to_do_gives_things_to_one_that_sleeps() {
 
 #[test]
 fn a_core_that_is_not_there_is_named() {
-    let error = crate::worker::spawn_on(&[0, 5000]).err().unwrap().to_string();
+    let error = crate::worker::spawn_on(&[0, 5000], None).err().unwrap().to_string();
     assert!(error.starts_with("no worker can run on core 5000"), "{error}");
-    let error = crate::worker::spawn_on(&[1023]).err().unwrap().to_string();
+    let error = crate::worker::spawn_on(&[1023], None).err().unwrap().to_string();
     assert!(error.starts_with("no worker can run on core 1023"), "{error}");
 }
