@@ -13,7 +13,7 @@ help:
 	@echo "make demo   the transitional hotplug workflow, end to end, on stock QEMU and stock kernels"
 	@echo "make test   every test (make test-fast: without guests)"
 	@echo "make fuzz   every fuzz target for TIME seconds (60), with libFuzzer where it is there"
-	@echo "make soak   what must hold a thousand times: VFs killed and reset among others (MINUTES=5), guests that move (MOVES=50)"
+	@echo "make soak   what must hold a thousand times: VFs killed among others (MINUTES=5), moves (MOVES=50, MIGRATIONS=100)"
 	@echo "make bench  beside the peers, as ratios (ROWS=small,latency: these only; make bench-fast: cycles a frame, in seconds)"
 	@echo "make lint   ruff, mypy, import contracts, clippy, rustfmt"
 
@@ -61,7 +61,7 @@ bench: peers lab
 
 # Some 25 minutes; 0 leaves a part out.
 soak: lab
-	@$(PYTHON) -m tools.soak --minutes $(or $(MINUTES),5) --moves $(or $(MOVES),50)
+	@$(PYTHON) -m tools.soak --minutes $(or $(MINUTES),5) --moves $(or $(MOVES),50) --migrations $(or $(MIGRATIONS),100)
 
 # Cheap enough for every commit.
 bench-fast: peers install

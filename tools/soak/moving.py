@@ -267,8 +267,10 @@ def travel(traveller: Traveller, count: int, failures: Sequence[str]) -> None:
 def site(dpu: Dpu, lane: Lane) -> Iterator[Site]:
     """One whose device goes with it."""
     made = Site(dpu, lane)
-    yield made
-    dpu.unplug(made.device)
+    try:
+        yield made
+    finally:
+        dpu.unplug(made.device)
 
 
 def _report(report: Report, who: str, count: int, moves: Moves) -> None:
