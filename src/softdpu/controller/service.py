@@ -9,11 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from softdpu import __version__
-<<<<<<< HEAD
-from softdpu.controller import dump, errors, measure, modify, report, saving, seen, uplinks, verbosity
-=======
-from softdpu.controller import errors, measure, modify, report, saving, seen, uplinks, verbosity, workers
->>>>>>> faac39f (virtnet health shows each worker: its core, how busy it is, and what it serves)
+from softdpu.controller import dump, errors, measure, modify, report, saving, seen, uplinks, verbosity, workers
 from softdpu.controller.changes import Changes
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts

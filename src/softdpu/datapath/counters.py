@@ -2,11 +2,7 @@
 
 An array of slots: one a function number, then one an uplink. A slot is an array of rows of 64 little-endian 64-bit
 counters: row 0 the port, row 1 + n its queue n. Only ever added to, by one writer each, so a reader needs no lock.
-<<<<<<< HEAD
-=======
-The last place of a port's row is no counter: it shows the ISR bits as they are. After the slots come the workers' rows,
-one each, with things as they are beside counters.
->>>>>>> faac39f (virtnet health shows each worker: its core, how busy it is, and what it serves)
+After the slots come the workers' rows, one each, with things as they are beside counters.
 """
 
 ROW = 64  # counters in a row
