@@ -17,7 +17,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 #[cfg(test)]
 pub use layout::{CAME_IN, COPIES, DROPS, QUEUE_DROPS, WENT_OUT};
 pub use layout::{FUNCTIONS, Function, QUEUES, Queue, UPLINKS, WORKERS, Worker};
-use layout::{ROW, SLOT_BYTES, SLOT_ROWS};
+use layout::{ISR, ROW, SLOT_BYTES, SLOT_ROWS};
 
 /// Functions, then uplinks.
 const SLOTS: usize = FUNCTIONS + UPLINKS;
@@ -115,6 +115,16 @@ impl FunctionCounters {
 
     pub fn add(&self, counter: Function, n: u64) {
         add(self.row(0), counter as usize, n, self.memory.several);
+    }
+
+    /// Shows the controller the ISR bits.
+    pub fn show_isr(&self, isr: u8) {
+        self.row(0)[ISR].store(isr.into(), Ordering::Relaxed);
+    }
+
+    #[allow(dead_code, reason = "for tests and measurements: the controller reads the memory itself")]
+    pub fn isr(&self) -> u64 {
+        self.row(0)[ISR].load(Ordering::Relaxed)
     }
 
     #[allow(dead_code, reason = "for tests and measurements: the controller reads the memory itself")]

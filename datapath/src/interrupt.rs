@@ -116,10 +116,11 @@ impl Lines {
 
     /// The driver reset the device: nothing waits to be delivered any more (virtio 1.3 §2.4.1).
     pub fn reset(&self) {
-        let mut state = self.lock();
-        state.isr = 0;
-        state.config_vector = NO_VECTOR;
-        state.vectors.iter_mut().for_each(|line| line.pending = false);
+        self.change(|state| {
+            state.isr = 0;
+            state.config_vector = NO_VECTOR;
+            state.vectors.iter_mut().for_each(|line| line.pending = false);
+        });
     }
 
     /// What was not delivered where the function was before: it is now, or as soon as it can be.
@@ -149,11 +150,11 @@ impl Lines {
 
     /// What a driver's read of the ISR status returns; it clears the bits.
     pub fn take_isr(&self) -> u8 {
-        std::mem::take(&mut self.lock().isr)
+        self.change(|state| std::mem::take(&mut state.isr))
     }
 
     pub fn acknowledge(&self, bits: u8) {
-        self.lock().isr &= !bits;
+        self.change(|state| state.isr &= !bits);
     }
 
     /// Bytes `offset..` of the MSI-X pending bit array (PCI 3.0 §6.8.2.10); bits without a vector read as zero.
@@ -216,19 +217,33 @@ impl Lines {
         }
     }
 
-    /// Changes the state and counts the interrupts sent.
+    /// Changes the state and counts the interrupts sent: one thread at a time does, and so each counter has one writer.
     fn with(&self, change: impl FnOnce(&mut State) -> u64) -> u64 {
+        self.change(|state| {
+            let (sent, late) = self.mark.during(|| change(state));
+            if late && state.strike() {
+                let number = self.counters.number();
+                log::warn!(
+                    "function {number}: its VMM let an interrupt block: none of its eventfds is written any more"
+                );
+                self.counters.add(Function::StuckInterrupts, 1);
+            }
+            if sent > 0 {
+                self.counters.add(Function::Interrupts, sent);
+            }
+            sent
+        })
+    }
+
+    /// Changes the state; ISR bits are shown as they come and go.
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
-        let (sent, late) = self.mark.during(|| change(&mut state));
-        if late && state.strike() {
-            let number = self.counters.number();
-            log::warn!("function {number}: its VMM let an interrupt block: none of its eventfds is written any more");
-            self.counters.add(Function::StuckInterrupts, 1);
+        let before = state.isr;
+        let result = change(&mut state);
+        if state.isr != before {
+            self.counters.show_isr(state.isr);
         }
-        if sent > 0 {
-            self.counters.add(Function::Interrupts, sent);
-        }
-        sent
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from softdpu.spec.virtio_pci import ISR_CONFIG, ISR_QUEUE
 from softdpu.testkit import Client, GuestMemory, LegacyDriver, frame
 from tests.daemon.test_simulated_host import Host
 from tests.dpu_under_test import FIRMWARE, Dpu
@@ -95,3 +96,18 @@ def test_vfs_go_when_nobody_has_them(host: Host) -> None:
     host.run(f"echo 0 > /sys/bus/pci/devices/{PF}/sriov_numvfs")
     assert host.run("lspci | wc -l").split()[-1] == "1"
     assert host.dpu.virtnet("query", "-p", 0, "-v", 0, check=False).status == 1
+
+
+def test_the_isr_of_a_vf_is_read_by_command_and_cleared_by_that(host: Host, vm: Client) -> None:
+    """LEGACY_COMMON_CFG_READ has the effect of reading the register (virtio 1.3 §2.12.1.2): for drivers that poll."""
+    shown = host.dpu.virtnet("query", "-p", 0, "-v", 0).json["devices"][0]
+    with GuestMemory() as memory:
+        memory.map_into(vm)
+        with LegacyDriver(vm, memory, interrupts="none").start() as net:
+            assert net.read_isr() == 0
+            with host.dpu.representor_named(shown["sf_rep_net_device"]) as port:
+                port.send(frame(net.mac, bytes.fromhex("020000000001"), b"in"))
+                assert b"in" in net.receive(timeout=5.0)
+            assert [net.read_isr(), net.read_isr()] == [ISR_QUEUE, 0]
+            host.dpu.virtnet("modify", "-p", 0, "-v", 0, "device", "-l", 0)
+            assert [net.read_isr(), net.read_isr()] == [ISR_CONFIG, 0]

@@ -8,6 +8,8 @@ pub const UPLINKS: usize = 2;
 pub const ROW: usize = 64;
 /// Queues that have a row of their own.
 pub const QUEUES: usize = 66;
+/// Of a port's row: the ISR bits as they are.
+pub const ISR: usize = 63;
 pub const SLOT_ROWS: usize = 67;
 pub const SLOT_BYTES: usize = 34304;
 /// Workers have rows after the slots.

@@ -188,3 +188,19 @@ fn isr_bits_that_came_along_raise_intx() {
     lines.set_pending(ISR_CONFIG, &[]);
     assert_eq!((fired(&mine), lines.take_isr()), (1, ISR_CONFIG));
 }
+
+#[test]
+fn isr_bits_are_shown_as_they_come_and_go() {
+    let counters = Counters::new().unwrap();
+    let (lines, shown) = (Lines::new(0, counters.function(3)), counters.function(3));
+    lines.signal_queue(NO_VECTOR);
+    lines.signal_config();
+    assert_eq!(shown.isr(), 3);
+    lines.acknowledge(ISR_QUEUE);
+    assert_eq!(shown.isr(), 2);
+    lines.take_isr();
+    assert_eq!(shown.isr(), 0);
+    lines.set_pending(ISR_CONFIG, &[]);
+    lines.reset();
+    assert_eq!(shown.isr(), 0);
+}

@@ -16,15 +16,20 @@ class VfGroup:
     """Implements ``softdpu.virtio.admin.member.Group``.
 
     ``members`` are the PF's VFs, by number from 0; ``carry_out`` has the datapath do what a VF asks for, before
-    whatever is sent to it next.
+    whatever is sent to it next; ``isr`` tells the ISR bits of a VF.
     """
 
     def __init__(
-        self, pf: Device, members: Callable[[Device], Sequence[Device]], carry_out: Callable[[Device, Effects], None]
+        self,
+        pf: Device,
+        members: Callable[[Device], Sequence[Device]],
+        carry_out: Callable[[Device, Effects], None],
+        isr: Callable[[Device], int],
     ) -> None:
         self._pf = pf
         self._members = members
         self._carry_out = carry_out
+        self._isr = isr
 
     @property
     def size(self) -> int:
@@ -37,7 +42,7 @@ class VfGroup:
         found = next((vf for vf in self._members(self._pf) if vf.record.vf_id == number - 1), None)
         if found is None or not isinstance(found.function, Function):
             return None
-        return FunctionMember(found.function, lambda effects: self._carry_out(found, effects))
+        return FunctionMember(found.function, lambda effects: self._carry_out(found, effects), lambda: self._isr(found))
 
     def notify_addresses(self, number: int) -> Sequence[NotifyAddress]:
         """In the member's own BAR, whichever member it is."""

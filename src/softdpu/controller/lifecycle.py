@@ -83,7 +83,7 @@ class Lifecycle:
             log.error("the datapath asks for function %d, which is not there", request.function)
             return Answer(request.function, request.request, errno.ENODEV, b"", None, ())
         if isinstance(request, Command) and isinstance(device.function, Function) and device.function.total_vfs:
-            device.function.owner.group = VfGroup(device, self.members, self._carry_out)
+            device.function.owner.group = VfGroup(device, self.members, self._carry_out, self._isr)
         before = device.function.enabled_vfs
         answer = device.answer(request, lambda queue: self.datapath.queue_counters(device.number, queue))
         if device.function.enabled_vfs != before:
@@ -114,6 +114,9 @@ class Lifecycle:
         """The VFs of a PF."""
         virtual = [device for device in self.devices.values() if device.record.vf_id is not None]
         return [device for device in virtual if device.record.pf_id == pf.record.pf_id]
+
+    def _isr(self, device: Device) -> int:
+        return self.datapath.isr(device.number)
 
     def _carry_out(self, device: Device, effects: Effects) -> None:
         """Tell the datapath what a function wants, before whatever is sent to it next."""

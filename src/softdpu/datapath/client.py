@@ -328,6 +328,10 @@ class DatapathLink:
         """Counters of a function by name."""
         return dict(zip(counters.FUNCTION_COUNTERS, self.row(function, 0), strict=False))
 
+    def isr(self, function: int) -> int:
+        """The ISR bits of a function as they are."""
+        return self.row(function, 0)[counters.ISR]
+
     def uplink_counters(self, uplink: int) -> dict[str, int]:
         """Counters of an uplink by name."""
         return self.function_counters(FUNCTIONS + uplink)

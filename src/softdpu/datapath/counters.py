@@ -2,13 +2,15 @@
 
 An array of slots: one a function number, then one an uplink. A slot is an array of rows of 64 little-endian 64-bit
 counters: row 0 the port, row 1 + n its queue n. Only ever added to, by one writer each, so a reader needs no lock.
-After the slots come the workers' rows, one each, with things as they are beside counters.
+The last place of a port's row is no counter: it shows the ISR bits as they are. After the slots come the workers' rows,
+one each, with things as they are beside counters.
 """
 
 ROW = 64  # counters in a row
 QUEUES = 66  # 32 pairs, the control queue and the administration virtqueue
 SLOT_ROWS = 1 + QUEUES
 SLOT_BYTES = SLOT_ROWS * ROW * 8
+ISR = ROW - 1  # place in a port's row
 
 FUNCTION_COUNTERS = (
     "representor_in_frames",  # read from the representor

@@ -53,6 +53,7 @@ def counters_source() -> Iterator[str]:
     yield from ("/// Uplinks have the numbers after those.", f"pub const UPLINKS: usize = {messages.UPLINKS};")
     yield from ("/// Counters in a row.", f"pub const ROW: usize = {counters.ROW};")
     yield from ("/// Queues that have a row of their own.", f"pub const QUEUES: usize = {counters.QUEUES};")
+    yield from ("/// Of a port's row: the ISR bits as they are.", f"pub const ISR: usize = {counters.ISR};")
     yield f"pub const SLOT_ROWS: usize = {counters.SLOT_ROWS};"
     yield f"pub const SLOT_BYTES: usize = {counters.SLOT_BYTES};"
     yield from ("/// Workers have rows after the slots.", f"pub const WORKERS: usize = {counters.WORKERS};")

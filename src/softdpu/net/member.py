@@ -14,7 +14,7 @@ from softdpu.virtio.parts import Part
 class FunctionMember:
     """A VF by its number's bearer. ``emit`` carries out what the function asks for, before it returns.
 
-    ``isr`` tells the ISR bits of the function at this moment; a VF has no INTx, so mostly none are set.
+    ``isr`` tells the ISR bits of the function at this moment. A VF has no INTx: the bits are for drivers that poll.
     """
 
     def __init__(self, function: Function, emit: Callable[[Effects], None], isr: Callable[[], int] = lambda: 0) -> None:
