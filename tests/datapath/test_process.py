@@ -110,3 +110,23 @@ def test_a_file_that_is_no_program_leaves_no_socket(folder: Path, monkeypatch: p
 
 def test_nobody_listens_where_there_is_no_socket(folder: Path) -> None:
     assert process.connect(folder / "socket") is None
+
+
+async def test_a_datapath_that_was_killed_is_known_while_it_ends(folder: Path, built: None) -> None:
+    """Whoever connects to it would wait until the kernel has taken its taps."""
+    link, _ = await attached(folder)
+    assert process.ending(folder / "socket") == 0
+    os.kill(link.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, link.pid, os.WEXITED | os.WNOWAIT)
+    assert process.ending(folder / "socket") == link.pid
+    os.waitpid(link.pid, 0)
+    assert process.ending(folder / "socket") == 0
+    link.close()
+
+
+def test_another_process_of_that_number_is_none_that_ends(folder: Path) -> None:
+    child = subprocess.Popen(["true"])
+    (folder / "socket.pid").write_text(f"{child.pid}\n")
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process.ending(folder / "socket") == 0
+    child.wait()

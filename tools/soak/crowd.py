@@ -140,8 +140,9 @@ class Crowd:
         except (EOFError, OSError):
             what, details = "failed", ["its process ended"]
         if what == "up":
-            member.state = State.UP
-            self._open(member)
+            if member.state is State.STARTING:  # else its device goes just as it had come up
+                member.state = State.UP
+                self._open(member)
         elif member.state is State.GOING:
             member.kill()  # its device has gone, or it has left as told
         else:

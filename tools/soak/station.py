@@ -26,8 +26,8 @@ TICK: Final = 0.1  # s between two bursts
 BURST: Final = 2  # frames to each neighbour
 WINDOW: Final = 24  # frames of a flow that may be under way
 PROBE: Final = 2.0  # s after which one more is sent nevertheless: if those before it were lost, it shows that
-MOST: Final = 31  # with those: of both flows they fit into the receive ring
-BUFFERS: Final = 64
+MOST: Final = 31  # with those
+BUFFERS: Final = 128  # so many as two flows can have under way, and as many for this station's former life
 MEMORY: Final = 1 << 20
 HELLO: Final = Numbered(0, 0, 0)  # so that the switch knows where a station is; nobody takes it for his
 PATIENCE: Final = 30.0  # s for a device to answer, and for a former VMM to be noticed as gone
@@ -114,6 +114,7 @@ class Station:
         """From DRIVER_OK until it is reset, or leaves."""
         if net.control(virtio_net.CTRL_RX, virtio_net.CTRL_RX_PROMISC, b"\0", PATIENCE) != virtio_net.OK:
             raise Broken("the device goes on to give its driver what is for others")
+        net.drain(0.0)  # what was flooded until then has taken buffers
         net.send_batch([self._frame(side, HELLO) for side in (LEFT, RIGHT)])
         self.orders.send(("up",))
         looked = time.monotonic()
@@ -191,7 +192,7 @@ class Station:
             except TimeoutError:
                 return
             if not data.startswith(self.place.mac):
-                continue  # of a flood, from before the device was told to keep such away
+                continue  # flooded just before the device was told to keep such away
             try:
                 came = parse(data)
             except ValueError as changed:

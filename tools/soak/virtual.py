@@ -27,6 +27,7 @@ PART: Final = "VFs"
 GATHER: Final = 10.0  # s between two looks at what the operator sees
 WARM: Final = 3  # times that VFs go and come before anything is measured
 NAMED: Final = {"no_buffer", "not_ready", "representor_down"}  # why frames to victims, and floods, can be dropped
+LINES: Final = 20  # of a log, that tell what happened at the end
 IDLE: Final = 5.0  # s over which idle processes are watched
 SLACK: Final = 8 << 20  # bytes that an allocator may hold back
 MORE: Final = {"datapath": 0, "controller": 32, "host": 32}  # mappings: Python's allocator makes some as it likes
@@ -172,10 +173,19 @@ def scene(size: Size) -> Iterator[Scene]:
         host = Host(dpu)
         try:
             yield Scene(dpu, host, size)
+        except Disturbed as why:
+            raise Disturbed(f"{why}\n{_said(dpu, str(why).split()[0])}") from why
         finally:
             host.off()
         if mistakes := dpu.own_mistakes():
             raise Disturbed("\n".join(mistakes))
+
+
+def _said(dpu: Dpu, vuid: str) -> str:
+    """What both logs have of a function, and at their ends."""
+    logs = (dpu.log, dpu.root / "var/log/softdpu/datapath.log", dpu.root / "var/log/softdpu/host.log")
+    lines = [log.read_text(errors="replace").splitlines() for log in logs if log.exists()]
+    return "\n".join(line for log in lines for line in [*(each for each in log if f"{vuid}:" in each), *log[-LINES:]])
 
 
 # ---- what is done

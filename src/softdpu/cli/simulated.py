@@ -15,7 +15,7 @@ from softdpu.cli.process import Exit
 from softdpu.controller.errors import OperatorError
 from softdpu.controller.root import Root
 
-PATIENCE = 15.0  # s for it to boot
+PATIENCE = 60.0  # s for it to boot: a second, and many times that on a machine that is busy
 
 
 class AlreadyOn(OperatorError):

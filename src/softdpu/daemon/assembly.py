@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 
 from softdpu.api import server as http
 from softdpu.api.service import Service
-from softdpu.controller import configuration, errors, saving
+from softdpu.controller import configuration, errors, identity, saving
 from softdpu.controller.connectors import Connectors
 from softdpu.controller.devices import Device
 from softdpu.controller.hosts import Hosts
@@ -21,6 +21,7 @@ from softdpu.controller.uplinks import Uplinks
 from softdpu.datapath import process
 from softdpu.datapath.client import DatapathError, DatapathLink, Request
 from softdpu.datapath.messages import Answer, Destroy, Event, Shutdown
+from softdpu.fabric import representor as representors
 from softdpu.fabric.errors import FabricError
 from softdpu.fabric.masters import Masters
 from softdpu.firmware import Firmware
@@ -71,6 +72,7 @@ class Assembly:
 
     async def start(self) -> None:
         """Join the datapath first: guests may wait for answers."""
+        await self._clear_away()
         await self._join()
         taken_over = list(self.life.devices.values())
         await self.plugger.bring_up(self.configuration.static_pf.mac_base, self.configuration.static_pf.features or 0)
@@ -99,6 +101,18 @@ class Assembly:
             self.controller.live_update.finish()
         except errors.OperatorError as error:
             log.error("%s", error)
+
+    async def _clear_away(self) -> None:
+        """A datapath that was killed with its controller: its representors go all at once, not one after the other."""
+        if not (pid := process.ending(self.root.datapath)):
+            return
+        files = self.plugger.recovery.read_all().values()
+        names = [identity.representor_name(file.pf_num, file.sf_num) for file in files]
+        try:
+            await representors.delete_all(names, self.life.netns)
+        except FabricError as error:
+            log.warning("%s", error)
+        await process.ended(pid)
 
     async def _join(self) -> None:
         """Join the datapath that runs, or start one. One that is just ending takes its time with many functions."""

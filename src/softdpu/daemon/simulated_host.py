@@ -27,7 +27,7 @@ from softdpu.host.simulated.profile import Profile
 from softdpu.host.simulated.tree import Directory, fixed
 
 log = logging.getLogger("softdpu.host.simulated")
-PATIENCE = 10.0  # s for the mount to appear
+PATIENCE = 60.0  # s for the mount to appear
 OVERLAYS = {  # what of the tree lies over what of this machine, in the namespace
     "sys/bus/pci": "/sys/bus/pci",
     "sys/module": "/sys/module",

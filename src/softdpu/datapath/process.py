@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 BINARY = "softdpu-datapath"
+COMM_LENGTH = 15  # bytes of a process's name that the kernel keeps
+PF_EXITING = 0x4  # linux/sched.h: of the flags in /proc/PID/stat
 
 
 class DatapathUnavailable(RuntimeError):
@@ -59,12 +61,32 @@ def start(path: Path, log: Path, arguments: Sequence[str] = ()) -> int:
                 stderr=output,
                 start_new_session=True,
             )
+            _note(path).write_text(f"{child.pid}\n")
     except OSError as error:
         path.unlink(missing_ok=True)
         raise DatapathUnavailable(
             f"the datapath {program} cannot be started ({error}): make install builds it anew."
         ) from error
     return child.pid
+
+
+def _note(path: Path) -> Path:
+    """Where it stands which process listens at ``path``."""
+    return path.with_suffix(".pid")
+
+
+def ending(path: Path) -> int:
+    """The pid of a datapath that was killed while it listened at ``path`` and may not be over yet; 0 if there is none.
+
+    The kernel takes its taps one by one, some 20 ms each, and its sockets last: who connects waits for all of that.
+    """
+    try:
+        pid = int(_note(path).read_text())
+        name, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    except (OSError, ValueError):
+        return 0
+    named, flags = name.endswith(f"({BINARY[:COMM_LENGTH]}"), int(fields.split()[6])
+    return pid if named and flags & PF_EXITING else 0
 
 
 def _listener(path: Path) -> socket.socket:
@@ -81,6 +103,7 @@ def _listener(path: Path) -> socket.socket:
 def remove(path: Path) -> None:
     """Remove the socket of a datapath that does not listen any more."""
     path.unlink(missing_ok=True)
+    _note(path).unlink(missing_ok=True)
 
 
 async def ended(pid: int, seconds: float = 5.0) -> None:
