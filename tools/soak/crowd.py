@@ -13,7 +13,7 @@ from tools.soak import station
 from tools.soak.flows import LEFT, RIGHT, Ring, Table, Word
 from tools.soak.station import Place
 
-PATIENCE: Final = 90.0  # s for all to come up, or for what is under way to arrive
+PATIENCE: Final = 300.0  # s for all to come up, or for what is under way to arrive, on a machine that is busy
 CONTEXT: Final = get_context("forkserver")
 
 

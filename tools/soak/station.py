@@ -31,7 +31,7 @@ BUFFERS: Final = 128  # so many as two flows can have under way, and as many for
 MEMORY: Final = 1 << 20
 HELLO: Final = Numbered(0, 0, 0)  # so that the switch knows where a station is; nobody takes it for his
 PATIENCE: Final = 30.0  # s for a device to answer, and for a former VMM to be noticed as gone
-LOOK: Final = 1.0  # s between two looks at one's own status
+LOOK: Final = 3.0  # s between two looks at one's own status
 
 KINDS: Final[dict[str, tuple[type[Driver], dict[str, Any]]]] = {
     "legacy": (LegacyDriver, {}),
