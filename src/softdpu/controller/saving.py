@@ -54,7 +54,7 @@ async def restore(life: Lifecycle, device: Device, data: bytes, *, stay: bool) -
         if stay:
             await _keep_stopped(life, device)
         else:
-            await _let_go(life, device, function)
+            await _let_go(life, device, function, arrived=True)
     log.info("%s: restored, %d bytes%s", device.name, len(data), "; it is stopped" if stay else "")
 
 
@@ -62,7 +62,7 @@ async def resume(life: Lifecycle, device: Device) -> None:
     """A stopped device goes on. Raises OperatorError."""
     if not (isinstance(device.function, Function) and device.stopped):
         raise OperatorError(errno.EINVAL, f"{device.name} is not stopped: there is nothing to resume.")
-    await _let_go(life, device, device.function)
+    await _let_go(life, device, device.function, arrived=True)
     log.info("%s: goes on", device.name)
 
 
@@ -95,9 +95,11 @@ async def _held(life: Lifecycle, device: Device, function: Function) -> AsyncIte
             await _let_go(life, device, function)
 
 
-async def _let_go(life: Lifecycle, device: Device, function: Function) -> None:
+async def _let_go(life: Lifecycle, device: Device, function: Function, *, arrived: bool = False) -> None:
+    """It goes on; one that has ``arrived`` may have been elsewhere, and everyone is told where it is now."""
     device.identity(held=False)
-    await life.update(device, function.stop(False) if device.stopped else NOTHING)
+    effects = function.stop(False) if device.stopped else NOTHING
+    await life.update(device, effects + function.arrived() if arrived and not function.state.virtio.held else effects)
 
 
 async def _keep_stopped(life: Lifecycle, device: Device) -> None:
