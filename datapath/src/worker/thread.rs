@@ -273,13 +273,18 @@ impl Shift {
         self.worker.turn(|turn| turn.local.patience = patience);
         self.rung.push((function, queue));
         let mut now = begun;
-        while self.has_work() && now.saturating_sub(begun) < STAND_IN {
+        while self.has_work() && !self.poisoned() && now.saturating_sub(begun) < STAND_IN {
             self.turn(now);
             now = self.start.elapsed();
         }
         self.busy.time += now.saturating_sub(begun);
         self.quiet = now;
-        self.has_work() || self.next != timer
+        self.has_work() || self.poisoned() || self.next != timer
+    }
+
+    /// Memory was taken away, which the thread sees to before anything else: what is read there now means nothing.
+    fn poisoned(&self) -> bool {
+        memory::poisonings() != self.poisonings
     }
 
     /// Looks for events of taps.
