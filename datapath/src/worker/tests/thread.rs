@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::memory::barrier;
 use crate::worker::{WorkerHandle, spawn};
 
 struct Running {
@@ -71,6 +72,8 @@ fn no_doorbell_is_lost_whenever_it_comes() {
     for round in 0..2000u64 {
         b.post(1);
         a.send(&frame(mac(1), mac(0), 60));
+        // What is available must be visible before the device's wish is read (virtio 1.3 §2.7.13.4.1).
+        barrier();
         if a.transmit.used_flags() == 0 {
             running.worker.doorbell(0, 1);
         }
