@@ -113,6 +113,7 @@ impl FunctionCounters {
         self.slot
     }
 
+    #[inline]
     pub fn add(&self, counter: Function, n: u64) {
         add(self.row(0), counter as usize, n, self.memory.several);
     }
@@ -133,10 +134,12 @@ impl FunctionCounters {
     }
 
     /// The counters of queue 0..`QUEUES`; a higher number shares the last row.
+    #[inline]
     pub fn queue(&self, queue: u16) -> QueueCounters<'_> {
         QueueCounters { row: self.row(1 + usize::from(queue).min(QUEUES - 1)), several: self.memory.several }
     }
 
+    #[inline]
     fn row(&self, row: usize) -> &[AtomicU64] {
         let first = (self.slot * SLOT_ROWS + row) * ROW;
         &self.memory.all()[first..first + ROW]
@@ -144,6 +147,7 @@ impl FunctionCounters {
 }
 
 impl QueueCounters<'_> {
+    #[inline]
     pub fn add(&self, counter: Queue, n: u64) {
         add(self.row, counter as usize, n, self.several);
     }

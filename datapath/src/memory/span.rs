@@ -8,6 +8,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// Most pieces that one system call takes (UIO_MAXIOV).
 pub const MOST_PIECES: usize = 1024;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Bytes that the device may read. Laid out as `struct iovec`.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -153,6 +156,12 @@ impl<'m> Sink<'m> {
         n
     }
 
+    /// Has the cache lines of its first `n` bytes fetched.
+    #[inline(always)]
+    pub fn fetch_all(&self, n: usize) {
+        (0..n.min(self.len)).step_by(LINE).for_each(|offset| fetch_line(self.start.wrapping_add(offset)));
+    }
+
     #[inline(always)]
     pub(super) fn fetch(&self) {
         prefetch(self.start, self.len);
@@ -242,17 +251,20 @@ unsafe fn store<T: Copy>(to: *mut u8, value: T) {
 /// Fetches the first two cache lines; the processor's own prefetcher does the rest of a longer frame.
 #[inline(always)]
 fn prefetch(start: *const u8, len: usize) {
+    fetch_line(start);
+    if len > LINE {
+        fetch_line(start.wrapping_add(LINE));
+    }
+}
+
+#[inline(always)]
+fn fetch_line(place: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch never faults, whatever the address.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(start.cast());
-            if len > 64 {
-                _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(64).cast());
-            }
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, len);
+    let _ = place;
 }

@@ -1,6 +1,8 @@
 //! The packed virtqueue (virtio 1.3 §2.8), device side. Descriptors are taken, and marked used, where they lie: the first
 //! of a batch last, so that the driver sees all of it or nothing.
 
+mod lane;
+
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -12,6 +14,8 @@ use super::fault::{Breach, Fault};
 use super::record::{Record, Stood};
 use crate::memory::{Area, Table, Translate, Window, barrier};
 use crate::worker::orders::QueueSetup;
+
+pub(super) use lane::PackedLane;
 
 /// Flags of a descriptor.
 const WRITE: u16 = 2;

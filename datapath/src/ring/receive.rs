@@ -10,7 +10,7 @@ use crate::offload::{Header, LONGEST_HEADER, Report};
 use crate::worker::orders::QueueSetup;
 
 /// The header of a frame with nothing left undone, in one buffer (§5.1.6.4).
-const PLAIN: [u8; LONGEST_HEADER] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(super) const PLAIN: [u8; LONGEST_HEADER] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Buffers of 1526 bytes, the least that a driver of mergeable ones should post (§5.1.6.3.1), that hold the longest frame.
 const BUFFERS_OF_LONGEST: usize = 43;
 /// How often a driver that posts nothing more is waited for.
@@ -18,7 +18,7 @@ const PATIENCE: u8 = 32;
 
 pub struct Receive {
     pub ring: Ring,
-    header: usize,
+    pub(super) header: usize,
     mergeable: bool,
     pub vector: u16,
     pub moderation: Moderation,

@@ -1,5 +1,7 @@
 //! The split virtqueue (virtio 1.3 §2.7), device side. The driver's index is acquired, and ours released, once a batch.
 
+mod lane;
+
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
@@ -11,6 +13,8 @@ use super::fault::{Breach, Fault};
 use super::record::{Record, Stood};
 use crate::memory::{Area, Table, Translate, barrier};
 use crate::worker::orders::QueueSetup;
+
+pub(super) use lane::SplitLane;
 
 const AVAILABLE_NO_INTERRUPT: u16 = 1;
 const USED_NO_NOTIFY: u16 = 1;

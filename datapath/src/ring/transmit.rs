@@ -11,10 +11,12 @@ use crate::worker::orders::QueueSetup;
 
 pub struct Transmit {
     pub ring: Ring,
-    header: usize,
+    pub(super) header: usize,
     pub vector: u16,
     pub moderation: Moderation,
     pub later: Later,
+    /// Batches until it is tried again whether frames that follow each other go the same way.
+    pub mixed: u8,
 }
 
 impl Transmit {
@@ -25,6 +27,7 @@ impl Transmit {
             vector: setup.vector,
             moderation: Moderation::default(),
             later: Later::default(),
+            mixed: 0,
         })
     }
 
@@ -37,10 +40,15 @@ impl Transmit {
     /// The usual case: a frame in one piece whose header asks for nothing. None: see `payload` and `header`.
     #[inline(always)]
     pub fn plain<'b, 'm>(&self, chain: &'b Chain<Source<'m>>) -> Option<Payload<'b, 'm>> {
-        let piece = chain.only();
+        Transmit::bare(self.header, chain.only())
+    }
+
+    /// The same of a piece that is a whole chain, with a header of that length.
+    #[inline(always)]
+    pub(super) fn bare<'b, 'm>(header: usize, piece: Source<'m>) -> Option<Payload<'b, 'm>> {
         // flags and gso_type are the first two bytes, whatever the length of the header
-        let plain = piece.len() > self.header && piece.u16(0) == Some(0);
-        plain.then(|| Payload::of(piece.after(self.header)))
+        let plain = piece.len() > header && piece.u16(0) == Some(0);
+        plain.then(|| Payload::of(piece.after(header)))
     }
 
     /// A chain without its virtio-net header; None if it is too short to have one.

@@ -142,6 +142,10 @@ impl Handful {
         self.sizes = [self.sizes[0] + low, self.sizes[1] + high];
     }
 
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
     pub fn octets(&self) -> u64 {
         self.octets
     }

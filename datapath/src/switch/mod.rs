@@ -18,5 +18,5 @@ pub use frames::{Frames, bits};
 #[cfg(test)]
 pub use learning::AGEING;
 pub use learning::Learning;
-pub use loss::{Left, Loss, Tally};
+pub use loss::{Handful, Left, Loss, Tally};
 pub use steering::Steering;

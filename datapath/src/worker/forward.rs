@@ -9,6 +9,7 @@ use super::fabric::Fabric;
 use super::flood::{self, Domain, Origin, Reach};
 use super::function::{Function, conclude};
 use super::local::Scratch;
+use super::straight::straight;
 use super::uplink;
 use crate::counters::{FUNCTIONS, Function as Counter, FunctionCounters};
 use crate::memory::Source;
@@ -38,9 +39,39 @@ pub enum Way {
 pub fn forward(from: &Function, queue: u16, fabric: &Fabric, scratch: &mut Scratch) -> Result<usize, Fault> {
     #[cfg(test)]
     assert!(!from.panics, "a test asked for it");
+    let Function { id, lines, counters, dirty, .. } = from;
+    let Some(taken) = from.transmit(queue) else { return Ok(0) };
+    let mut taken = taken.take(from.company);
+    let ring = &mut *taken;
+    if !ring.ring.waiting() {
+        return Ok(0);
+    }
+    let (sent, left) = straight(from, queue, ring, fabric, scratch);
+    let rest = if left { sorted(from, queue, ring, BATCH - sent, fabric, scratch) } else { Ok(0) };
+    let flushed = ring.flush();
+    let Transmit { ring: used, moderation, vector, .. } = ring;
+    let flushed = scratch.clock.moderated((*id, queue), moderation, flushed, |n| used.still_wants(n));
+    let vector = *vector;
+    drop(taken);
+    conclude(lines, counters, queue, vector, flushed);
+    if let Some(dirty) = dirty.as_ref().filter(|_| flushed.0 > 0) {
+        dirty.ring(queue);
+    }
+    rest.map(|count| sent + count)
+}
+
+/// Takes up to `most` chains, and sends the frames in them wherever each of them goes. How many chains it was.
+#[inline(never)]
+fn sorted(
+    from: &Function,
+    queue: u16,
+    ring: &mut Transmit,
+    most: usize,
+    fabric: &Fabric,
+    scratch: &mut Scratch,
+) -> Result<usize, Fault> {
     let Function {
         id,
-        lines,
         counters,
         memory,
         tap,
@@ -54,17 +85,10 @@ pub fn forward(from: &Function, queue: u16, fabric: &Fabric, scratch: &mut Scrat
         uplink,
         floods,
         disabled,
-        dirty,
         ..
     } = from;
-    let Some(taken) = from.transmit(queue) else { return Ok(0) };
-    let mut taken = taken.take(from.company);
-    let ring = &mut *taken;
-    if !ring.ring.waiting() {
-        return Ok(0);
-    }
     let mut batch = take(&mut scratch.sources).recycle();
-    let mut outcome = ring.pop(memory, BATCH, &mut batch);
+    let mut outcome = ring.pop(memory, most, &mut batch);
     let count = batch.chains.len();
     if outcome.as_ref().is_err_and(|fault| fault.descriptor.is_some()) {
         counters.add(Counter::TransmittedFrames, 1);
@@ -100,15 +124,6 @@ pub fn forward(from: &Function, queue: u16, fabric: &Fabric, scratch: &mut Scrat
             outcome = Err(Breach::MemoryTaken.of(queue));
         }
         ring.put(&batch);
-        let flushed = ring.flush();
-        let Transmit { ring: used, moderation, vector, .. } = ring;
-        let flushed = scratch.clock.moderated((*id, queue), moderation, flushed, |n| used.still_wants(n));
-        let vector = *vector;
-        drop(taken);
-        conclude(lines, counters, queue, vector, flushed);
-        if let Some(dirty) = dirty {
-            dirty.ring(queue);
-        }
     }
     scratch.sources = batch.recycle();
     outcome.map(|()| count)

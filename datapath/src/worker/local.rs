@@ -9,7 +9,7 @@ use super::orders::FunctionId;
 use super::timers::{Clock, Timers};
 use crate::memory::Source;
 use crate::port::LONGEST;
-use crate::ring::{BATCH, Batch, Fault, Room};
+use crate::ring::{Ahead, BATCH, Batch, Fault, Room};
 
 /// Something that frames come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,15 @@ pub struct Item {
     pub busy: Duration,
 }
 
+/// What becomes of an item after its part of a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Polled {
+    /// It had work.
+    Busy,
+    Still,
+    NoMore,
+}
+
 pub struct Local {
     pub items: VecDeque<Item>,
     /// Floods under way.
@@ -43,8 +52,9 @@ pub struct Local {
     /// The time that things took in turns that were measured, and whether this one is.
     pub costs: Vec<(Thing, Duration)>,
     pub measured: bool,
-    /// Items, and floods, that have not had their part of the turn.
+    /// Items, and floods, that have not had their part of the turn; and the place of the next item.
     pub left: (usize, usize),
+    pub at: usize,
     /// Functions that a mistake of ours was met with.
     pub panicked: Vec<FunctionId>,
 }
@@ -53,6 +63,7 @@ pub struct Local {
 pub struct Scratch {
     pub sources: Batch<Source<'static>>,
     pub room: Room<'static>,
+    pub ahead: Ahead,
     /// Ways of a batch's frames, and which take it.
     pub ways: Vec<(Way, u64)>,
     pub frame: Vec<u8>,
@@ -80,6 +91,7 @@ impl Local {
             costs: Vec::new(),
             measured: false,
             left: (0, 0),
+            at: 0,
             panicked: Vec::new(),
         }
     }
@@ -92,6 +104,19 @@ impl Local {
     /// Whether something waits that is done while no worker is in a turn.
     pub fn concerned(&self) -> bool {
         !self.scratch.faults.is_empty() || !self.panicked.is_empty()
+    }
+
+    /// An item has had its part of the turn.
+    #[inline]
+    pub fn moved_on(&mut self, next: Polled) {
+        if next == Polled::NoMore {
+            self.items.remove(self.at);
+            return;
+        }
+        if let Some(item) = self.items.get_mut(self.at).filter(|_| next == Polled::Busy) {
+            item.busy = self.now;
+        }
+        self.at += 1;
     }
 
     /// Ends the polling of what `which` picks.
@@ -108,10 +133,13 @@ impl Local {
     }
 
     /// Takes what was noted in a batch. After a panic the memory is made anew: what it held may be half done.
+    #[inline]
     pub fn collect(&mut self, panicked: bool) {
         self.timers.take(&mut self.scratch.clock);
         self.came += std::mem::take(&mut self.scratch.came);
-        self.floods.extend(self.scratch.floods.drain(..));
+        if !self.scratch.floods.is_empty() {
+            self.floods.extend(self.scratch.floods.drain(..));
+        }
         if panicked {
             let faults = std::mem::take(&mut self.scratch.faults);
             self.scratch = Scratch { faults, ..Scratch::new(std::mem::take(&mut self.scratch.clock)) };
@@ -124,6 +152,7 @@ impl Scratch {
         Scratch {
             sources: Batch::default(),
             room: Room::default(),
+            ahead: Ahead::default(),
             ways: Vec::with_capacity(BATCH),
             frame: vec![0; LONGEST],
             unfinished: vec![0; LONGEST],

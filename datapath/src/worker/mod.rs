@@ -22,6 +22,7 @@ pub mod orders;
 mod pace;
 mod represent;
 mod shared;
+mod straight;
 mod thread;
 mod timers;
 mod turn;

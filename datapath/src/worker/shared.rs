@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::engine::{Engine, watch};
-use super::local::Item;
+use super::local::Polled;
 use super::orders::FunctionId;
 use super::represent::Next;
 use super::turn::Turn;
@@ -54,20 +54,20 @@ impl Turn<'_> {
         uplink_of(port).map(|number| self.uplink_readable(number)).is_some()
     }
 
-    /// One burst of an uplink. None if the item is a function's.
-    pub(super) fn turn_outside(&mut self, item: Item) -> Option<Option<Item>> {
-        uplink_of(item.thing.function).map(|number| self.turn_uplink(item, number))
+    /// One burst of an uplink. None if the port is a function's.
+    pub(super) fn turn_outside(&mut self, port: FunctionId) -> Option<Polled> {
+        uplink_of(port).map(|number| self.turn_uplink(number))
     }
 
-    fn turn_uplink(&mut self, item: Item, number: u8) -> Option<Item> {
-        let uplink = self.fabric.uplink(number)?;
+    fn turn_uplink(&mut self, number: u8) -> Polled {
+        let Some(uplink) = self.fabric.uplink(number) else { return Polled::NoMore };
         if uplink.floods.any() {
-            return Some(item);
+            return Polled::Still;
         }
         let next = self.guarded(|fabric, scratch| uplink.arrive(fabric, scratch));
         let again = next.is_none_or(|next| next == Next::Again);
         uplink.polled.store(again, Relaxed);
-        again.then_some(item)
+        if again { Polled::Still } else { Polled::NoMore }
     }
 
     /// Uplinks that the kernel has not taken all frames of are told again.

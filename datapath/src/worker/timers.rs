@@ -63,8 +63,11 @@ impl Clock {
 }
 
 impl Timers {
+    #[inline]
     pub fn take(&mut self, clock: &mut Clock) {
-        self.set.extend(clock.asked.drain(..));
+        if !clock.asked.is_empty() {
+            self.set.extend(clock.asked.drain(..));
+        }
     }
 
     /// Sets one that will have the queue looked at.

@@ -10,7 +10,7 @@ use super::doorbells::PORT;
 use super::fabric::Fabric;
 use super::forward::forward;
 use super::function::{Function, Queue, conclude};
-use super::local::{Item, Local, Scratch, Thing};
+use super::local::{Item, Local, Polled, Scratch, Thing};
 use super::orders::{FunctionId, Notice};
 use super::represent::{Next, represent};
 use crate::counters::Queue as Counter;
@@ -101,7 +101,7 @@ impl Turn<'_> {
         self.local.now = now;
         self.local.scratch.clock.set(now);
         self.expire(now);
-        (self.local.sent, self.local.came) = (0, 0);
+        (self.local.sent, self.local.came, self.local.at) = (0, 0, 0);
         self.local.left = (self.local.items.len(), usize::MAX);
     }
 
@@ -110,9 +110,9 @@ impl Turn<'_> {
     pub fn work(&mut self) -> bool {
         while self.local.left.0 > 0 {
             self.local.left.0 -= 1;
-            let Some(item) = self.local.items.pop_front() else { break };
-            let kept = if self.local.measured { self.measure(item) } else { self.turn_item(item) };
-            self.local.items.extend(kept);
+            let Some(&Item { thing, busy }) = self.local.items.get(self.local.at) else { break };
+            let next = if self.local.measured { self.measure(thing, busy) } else { self.turn_item(thing, busy) };
+            self.local.moved_on(next);
             if self.local.concerned() {
                 return false;
             }
@@ -123,49 +123,48 @@ impl Turn<'_> {
     }
 
     #[inline]
-    fn turn_item(&mut self, item: Item) -> Option<Item> {
-        match item.thing.queue {
-            Some(queue) => self.turn_queue(item, queue),
-            None => self.turn_outside(item).unwrap_or_else(|| self.turn_tap(item)),
+    fn turn_item(&mut self, thing: Thing, busy: Duration) -> Polled {
+        match thing.queue {
+            Some(queue) => self.turn_queue(thing.function, queue, busy),
+            None => self.turn_outside(thing.function).unwrap_or_else(|| self.turn_tap(thing.function)),
         }
     }
 
-    fn measure(&mut self, item: Item) -> Option<Item> {
+    fn measure(&mut self, thing: Thing, busy: Duration) -> Polled {
         let (start, before) = (Instant::now(), self.local.sent + self.local.came);
-        let kept = self.turn_item(item);
+        let next = self.turn_item(thing, busy);
         if self.local.sent + self.local.came > before {
-            self.local.cost(item.thing, start.elapsed());
+            self.local.cost(thing, start.elapsed());
         }
-        kept
+        next
     }
 
-    fn turn_queue(&mut self, item: Item, queue: u16) -> Option<Item> {
-        let port = self.fabric.function(item.thing.function).filter(|port| port.polled.get(queue))?;
+    fn turn_queue(&mut self, function: FunctionId, queue: u16, busy: Duration) -> Polled {
+        let Some(port) = self.fabric.function(function).filter(|port| port.polled.get(queue)) else {
+            return Polled::NoMore;
+        };
         if port.floods.any() {
-            return Some(item);
+            return Polled::Still;
         }
-        match self.with(item.thing.function, |fabric, scratch| forward(port, queue, fabric, scratch)) {
-            Some(Ok(0)) => self.none_came(item, port, queue),
-            Some(Ok(sent)) => {
+        // A fault is noted in there: what is carried out of it is a number.
+        let sent = self.with(function, |fabric, scratch| {
+            forward(port, queue, fabric, scratch).map_err(|fault| scratch.faults.push((function, fault))).ok()
+        });
+        match sent.flatten() {
+            Some(0) => self.none_came(port, queue, busy),
+            Some(sent) => {
                 self.local.sent += sent;
-                Some(Item { busy: self.local.now, ..item })
+                Polled::Busy
             }
-            Some(Err(fault)) => {
-                self.fault(item.thing.function, fault);
-                None
-            }
-            None => None,
+            None => Polled::NoMore,
         }
     }
 
-    fn none_came(&mut self, item: Item, port: &Function, queue: u16) -> Option<Item> {
-        if self.local.now.saturating_sub(item.busy) < self.local.patience {
-            return Some(item);
+    fn none_came(&mut self, port: &Function, queue: u16, busy: Duration) -> Polled {
+        if self.local.now.saturating_sub(busy) < self.local.patience {
+            return Polled::Still;
         }
-        if !self.look_later(port, queue) {
-            return rest(item, port, queue);
-        }
-        None
+        if self.look_later(port, queue) { Polled::NoMore } else { rest(port, queue) }
     }
 
     /// Leaves a queue without its doorbell, to be looked at again. False if its driver is to be asked for that.
@@ -188,27 +187,29 @@ impl Turn<'_> {
         self.doorbell(function, queue);
     }
 
-    fn turn_tap(&mut self, item: Item) -> Option<Item> {
-        let port = self.fabric.function(item.thing.function).filter(|port| port.tap_polled.load(Relaxed))?;
-        let Some(outcome) = self.with(item.thing.function, |_, scratch| represent(port, scratch)) else {
+    fn turn_tap(&mut self, function: FunctionId) -> Polled {
+        let Some(port) = self.fabric.function(function).filter(|port| port.tap_polled.load(Relaxed)) else {
+            return Polled::NoMore;
+        };
+        let Some(outcome) = self.with(function, |_, scratch| represent(port, scratch)) else {
             port.tap_polled.store(false, Relaxed);
-            return None;
+            return Polled::NoMore;
         };
         match outcome {
-            Ok(Next::Again) => return Some(item),
+            Ok(Next::Again) => return Polled::Still,
             Ok(Next::Quiet) => port.tap_polled.store(false, Relaxed),
-            Ok(Next::Starved) if port.unkicked & RECEIVE != 0 => return Some(item),
+            Ok(Next::Starved) if port.unkicked & RECEIVE != 0 => return Polled::Still,
             Ok(Next::Starved) => {
                 port.tap_polled.store(false, Relaxed);
                 port.starved.store(true, Relaxed);
             }
             Err(fault) => {
-                self.fault(item.thing.function, fault);
+                self.fault(function, fault);
                 // The tap is drained from now on: its frames have no driver to wait for.
-                return Some(item);
+                return Polled::Still;
             }
         }
-        None
+        Polled::NoMore
     }
 
     /// Does something for a function. If it panics, that function's queues will be stopped: the others, and the worker, go
@@ -279,15 +280,15 @@ impl Turn<'_> {
 }
 
 /// Nothing came for a while: asks for the doorbell, and stays only if something came meanwhile.
-fn rest(item: Item, port: &Function, queue: u16) -> Option<Item> {
+fn rest(port: &Function, queue: u16) -> Polled {
     let unkicked = port.unkicked & 1 << queue != 0;
     if let Some(ring) = port.transmit(queue) {
         let mut ring = ring.take(port.company);
         if unkicked || ring.ring.arm() {
             ring.ring.suppress();
-            return Some(item);
+            return Polled::Still;
         }
     }
     port.polled.set(queue, false);
-    None
+    Polled::NoMore
 }

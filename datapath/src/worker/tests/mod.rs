@@ -15,6 +15,7 @@ mod receiving;
 mod representor;
 mod stand_in;
 mod steering;
+mod straight;
 mod thread;
 mod uplinks;
 mod workers;
