@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketType};
 use softdpu_datapath::control::messages::{
-    Answer, AnyDescription, BackEnd, Create, Description, Doorbell, FromController, FromDatapath, Region, Window,
+    Answer, AnyDescription, BackEnd, Create, Description, Doorbell, FromController, FromDatapath, MigrateVerb, Region,
+    Window,
 };
 use softdpu_datapath::control::{Control, socket};
 use softdpu_datapath::counters::Counters;
@@ -111,6 +112,7 @@ fn answer_all(controller: &OwnedFd) {
                 (access.function, access.request, if access.write { 0 } else { access.size })
             }
             FromDatapath::Event(event) => (event.function, event.request, 0),
+            FromDatapath::Migrate(migrate) => (migrate.function, migrate.request, told(migrate.verb, migrate.size)),
             FromDatapath::Command(command) => (command.function, command.request, 1),
             FromDatapath::Done(done) => {
                 assert_eq!(done.errno, 0, "{}", done.reason);
@@ -126,6 +128,16 @@ fn answer_all(controller: &OwnedFd) {
             SendFlags::empty(),
         )
         .unwrap();
+    }
+}
+
+/// Bytes of the answer to what a VMM asks that moves its device.
+fn told(verb: MigrateVerb, size: u64) -> u64 {
+    match verb {
+        MigrateVerb::GetState => 4,
+        MigrateVerb::DataSize => 8,
+        MigrateVerb::Read => size / 2,
+        MigrateVerb::SetState | MigrateVerb::Write => 0,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::input::Input;
 use crate::process::{Function, Peer, descriptor, neighbour_is_well};
 
 const VERSION: u16 = 1;
-const COMMANDS: [u16; 20] = [1, 2, 3, 2, 3, 4, 5, 6, 7, 8, 8, 8, 9, 9, 10, 10, 13, 15, 16, 99];
+const COMMANDS: [u16; 24] = [1, 2, 3, 2, 3, 4, 5, 6, 7, 8, 8, 8, 9, 9, 10, 10, 13, 15, 16, 16, 16, 17, 18, 99];
 const REPLY: u8 = 1;
 const MOST: usize = 64;
 
@@ -65,7 +65,7 @@ fn exchange(peer: &mut Peer, command: u16, body: &[u8], fds: &[BorrowedFd<'_>]) 
         (command.to_le_bytes().to_vec(), REPLY),
         "it is the reply to this"
     );
-    assert!(word(4) >= 16 && word(4) < 1 << 20);
+    assert!(word(4) >= 16 && word(4) < 1 << 22);
     if head[8] & 0x20 != 0 {
         assert!(word(4) == 16 && word(12) != 0, "a refusal has an error and no body");
     }
@@ -94,6 +94,12 @@ fn body(command: u16, input: &mut Input<'_>) -> Vec<u8> {
             let body = numbers(&[(8, place), (4, region), (4, count)]);
             if command == 9 { body } else { [body, vec![1; count.min(64) as usize]].concat() }
         }
+        16 => feature(input),
+        17 | 18 => {
+            let size = input.of(&[0u64, 1, 8, 64, 65536, 65537, 0xffff_ffff]);
+            let body = numbers(&[(4, size + u64::from(input.byte() % 16)), (4, size)]);
+            if command == 17 { body } else { [body, vec![1; size.min(65536) as usize]].concat() }
+        }
         _ => input.bytes(32).to_vec(),
     };
     if input.below(8) == 0 && !body.is_empty() {
@@ -104,6 +110,21 @@ fn body(command: u16, input: &mut Input<'_>) -> Vec<u8> {
         body.truncate(input.below(body.len().max(1)));
     }
     body
+}
+
+/// DEVICE_FEATURE: the states of a migration, and the log of what is written.
+fn feature(input: &mut Input<'_>) -> Vec<u8> {
+    let number = u64::from(input.of(&[1u8, 2, 2, 6, 6, 7, 8, 8, 8, 9, 3]));
+    let wanted = input.of(&[1u64, 2, 2, 1, 4, 5, 6, 3, 0, 8]) << 16;
+    let room = input.of(&[0x40_0000u64, 64, 16, 8, 0, 0xffff_ffff]);
+    let page = input.of(&[4096u64, 4096, 8192, 1 << 20, 1, 3, 0]);
+    let data = match number {
+        2 => vec![(4, u64::from(input.byte() % 9)), (4, 0)],
+        6 => vec![(8, page), (4, u64::from(input.byte() % 3)), (4, 0), (8, address(input)), (8, length(input))],
+        8 => vec![(8, address(input)), (8, length(input)), (8, page)],
+        _ => vec![],
+    };
+    numbers(&[&[(4, room), (4, number | wanted)][..], &data].concat())
 }
 
 fn flags(input: &mut Input<'_>) -> u64 {

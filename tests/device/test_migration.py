@@ -140,3 +140,19 @@ def test_a_device_in_the_other_place_makes_no_difference(places: list[Plugged]) 
             other.memory.unmap_from(other.vmm)
             nomad.net.moved_to(other.vmm, move.finish())
         assert nomad.net.control(0, 0, b"\1") == b"\0"
+
+
+def test_another_dpu_goes_on(own_dpu: Dpu, places: list[Plugged]) -> None:
+    there = own_dpu.hotplug(features=1 << f.RING_PACKED)
+    with Nomad(places[0]) as nomad:
+        target = connected(there)
+        with Move(nomad.vmm, nomad.memory, target) as move:
+            move.begin()
+            nomad.net.send(frame(BROADCAST, nomad.net.mac, b"from the old place"))
+            move.stop()
+            nomad.arrive(move, target)
+        with own_dpu.representor(there) as outside:
+            nomad.net.send(frame(BROADCAST, nomad.net.mac, b"from the new place"))
+            assert any(b"from the new place" in outside.receive() for _ in range(2)), "the first says where it is"
+            outside.send(frame(nomad.net.mac, bytes(6), b"and back"))
+            assert b"and back" in nomad.net.receive()

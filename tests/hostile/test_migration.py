@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from softdpu.net.migration import RECORD
+from softdpu.net.migration import LONGEST, RECORD
 from softdpu.spec import pci
 from softdpu.spec.vfio import State
 from softdpu.testkit import (
@@ -102,7 +102,7 @@ def test_a_stream_that_is_changed_on_its_way_harms_nobody(dpu: Dpu, device: Plug
 def test_a_stream_without_end_is_refused(device: Plugged) -> None:
     with connected(device) as vmm:
         vmm.migration_state = State.RESUMING
-        vmm.migration_write(RECORD.pack(b"LAST", 1 << 18))
+        vmm.migration_write(RECORD.pack(b"LAST", LONGEST))
         with pytest.raises(RequestFailed) as refused:
             for _ in range(100):
                 vmm.migration_write(bytes(65536))

@@ -37,7 +37,7 @@ RUNS = frozenset({State.RUNNING, State.PRE_COPY})
 
 RECORD = struct.Struct("<4sI")
 PREVIEW, FINAL = b"PREV", b"LAST"
-LONGEST = 1 << 18  # bytes of a record's saved state; the largest function has about half of that
+LONGEST = 1 << 17  # bytes of a record's saved state; no function has so many
 
 
 class Migration:
