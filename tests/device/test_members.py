@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from softdpu.controller.errors import OperatorError
 from softdpu.spec import admin
 from softdpu.spec.admin import GroupType, Opcode, PartType
 from softdpu.testkit import ADMIN_VQ, ALL_FEATURES, AdminQueue, ModernDriver, frame
@@ -122,3 +123,39 @@ def test_saving_a_member_that_its_owner_stopped_leaves_it_stopped(
         assert outside.drain(0.1) == []
         mode(queue, 0)
         assert b"meanwhile" in outside.receive()
+
+
+def test_restoring_a_member_that_its_owner_stopped_leaves_it_stopped(
+    own_dpu: Dpu, queue: AdminQueue, vf: Plugged, outside: Representor
+) -> None:
+    with SmallGuest(vf, ModernDriver) as guest:
+        mode(queue, admin.MODE_STOPPED)
+        own_dpu.restore(vf, own_dpu.save(vf))
+        guest.net.send(frame(OUTSIDE, guest.net.mac, b"meanwhile"))
+        assert outside.drain(0.1) == []
+        mode(queue, 0)
+        assert b"meanwhile" in outside.receive()
+
+
+def test_a_member_goes_on_when_neither_owner_nor_operator_stops_it(
+    own_dpu: Dpu, queue: AdminQueue, vf: Plugged, outside: Representor
+) -> None:
+    with SmallGuest(vf, ModernDriver) as guest:
+        mode(queue, admin.MODE_STOPPED)
+        own_dpu.save(vf, stop=True)
+        guest.net.send(frame(OUTSIDE, guest.net.mac, b"meanwhile"))
+        mode(queue, 0)
+        assert outside.drain(0.1) == []
+        assert own_dpu.query(vf)["stopped"] == "1"
+        own_dpu.resume(vf)
+        assert b"meanwhile" in outside.receive()
+
+
+def test_the_operator_does_not_let_a_member_go_that_its_owner_stopped(
+    own_dpu: Dpu, queue: AdminQueue, vf: Plugged
+) -> None:
+    with SmallGuest(vf, ModernDriver):
+        mode(queue, admin.MODE_STOPPED)
+        with pytest.raises(OperatorError, match="stopped by its owner, who alone lets it go on"):
+            own_dpu.resume(vf)
+        mode(queue, 0)

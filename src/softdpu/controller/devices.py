@@ -106,7 +106,12 @@ class Device:
     @property
     def stopped(self) -> bool:
         """Whether it stands still: its owner or its operator stopped it."""
-        return isinstance(self.function, Function) and self.function.state.virtio.stopped
+        return self.paused or (isinstance(self.function, Function) and self.function.state.virtio.stopped)
+
+    @property
+    def paused(self) -> bool:
+        """Whether its operator stopped it."""
+        return isinstance(self.function, Function) and self.function.state.virtio.paused
 
     @property
     def export(self) -> Export:

@@ -62,6 +62,12 @@ async def resume(life: Lifecycle, device: Device) -> None:
     """A stopped device goes on. Raises OperatorError."""
     if not (isinstance(device.function, Function) and device.stopped):
         raise OperatorError(errno.EINVAL, f"{device.name} is not stopped: there is nothing to resume.")
+    if not device.paused:
+        raise OperatorError(
+            errno.EPERM,
+            f"{device.name} was stopped by its owner, who alone lets it go on: with a command on the administration "
+            "virtqueue of its PF, or by a reset.",
+        )
     await _let_go(life, device, device.function, arrived=True)
     log.info("%s: goes on", device.name)
 
@@ -82,13 +88,13 @@ async def let_go_of_held(life: Lifecycle) -> None:
 
 @asynccontextmanager
 async def _held(life: Lifecycle, device: Device, function: Function) -> AsyncIterator[None]:
-    """The device stands still; afterwards it goes on, unless it was stopped before or ``_keep_stopped`` says so."""
-    if device.stopped:
+    """The device stands still; afterwards it goes on, unless it was paused before or ``_keep_stopped`` says so."""
+    if device.paused:
         yield
         return
     try:
         device.identity(held=True)
-        await life.update(device, function.stop(True))
+        await life.update(device, function.pause(True))
         yield
     finally:
         if device.record.held:
@@ -98,7 +104,7 @@ async def _held(life: Lifecycle, device: Device, function: Function) -> AsyncIte
 async def _let_go(life: Lifecycle, device: Device, function: Function, *, arrived: bool = False) -> None:
     """It goes on; one that has ``arrived`` may have been elsewhere, and everyone is told where it is now."""
     device.identity(held=False)
-    effects = function.stop(False) if device.stopped else NOTHING
+    effects = function.pause(False) if device.paused else NOTHING
     await life.update(device, effects + function.arrived() if arrived and not function.state.virtio.held else effects)
 
 

@@ -126,7 +126,7 @@ class Function:
         self._space.reset()
         self._table.reset()
         released = effects(Freeze(False)) if self.state.virtio.held else NOTHING
-        self.state.virtio.stopped = self.state.virtio.quiesced = False
+        self.state.virtio.stopped = self.state.virtio.quiesced = self.state.virtio.paused = False
         self.state.migration = MigrationState()
         return self._virtio.reset() + self._interrupts() + released
 
@@ -169,14 +169,19 @@ class Function:
         self.state.virtio.moved, self.state.virtio.standing = True, None
         return effects(Reset())
 
-    # ---- states that come from elsewhere
+    # ---- states that come from elsewhere, and its operator's side
+
+    def pause(self, paused: bool) -> Effects:
+        """The operator has it leave its driver alone, or lets it go on."""
+        return self._virtio.pause() if paused else self._go_on(self._virtio.proceed)
 
     def put(self, saved: SavedFunction) -> Effects:
         """Becomes the function that was saved, to go on where that one stood. Raises BadState: it is as it was."""
         before, group = self.state, self.owner.group
         assert before.virtio.held, "a state is put in while the function is stopped"
         state = fitted(saved, before.config)
-        state.virtio.stopped, state.virtio.quiesced = before.virtio.stopped, before.virtio.quiesced
+        for hold in ("stopped", "quiesced", "paused"):
+            setattr(state.virtio, hold, getattr(before.virtio, hold))
         state.migration = before.migration
         self._become(state)
         self.owner.group = group

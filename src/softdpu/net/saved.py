@@ -67,7 +67,7 @@ def saved(state: FunctionState, standing: Standing) -> SavedFunction:
     """The saved state of a stopped function, whose datapath says where it stands. A copy."""
     copy = _copy(state)
     virtio = copy.virtio
-    virtio.stopped, virtio.quiesced = True, False
+    virtio.stopped, virtio.quiesced, virtio.paused = True, False, False
     virtio.standing = _joined(virtio.standing, _served(copy, standing))
     copy.migration = MigrationState()
     return SavedFunction(FORMAT, VERSION, copy)

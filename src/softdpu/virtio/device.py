@@ -169,7 +169,13 @@ class VirtioDevice:
         """All that a driver has set returns to its value after reset (§2.4); the next one may use any interface."""
         state = self.state
         queues = tuple(QueueState() for _ in state.queues)
-        fresh = VirtioState(queues=queues, faults=state.faults, stopped=state.stopped, quiesced=state.quiesced)
+        fresh = VirtioState(
+            queues=queues,
+            faults=state.faults,
+            stopped=state.stopped,
+            quiesced=state.quiesced,
+            paused=state.paused,
+        )
         for field in VirtioState.__struct_fields__:
             setattr(state, field, getattr(fresh, field))
         return effects(Reset()) + self.kind.reset()
@@ -225,7 +231,7 @@ class VirtioDevice:
         if self.state.standing is not None:
             self.state.standing = self.state.standing.without(index)
 
-    # ---- held: by its owner (virtio 1.4, device parts), by its VMM (``softdpu.net.migration``), or by both
+    # ---- held: by its owner (virtio 1.4, device parts), by its VMM (``softdpu.net.migration``), by its operator
 
     def stop(self) -> Effects:
         """Its owner: no ring is touched and no interrupt sent from now on."""
@@ -235,6 +241,11 @@ class VirtioDevice:
     def quiesce(self) -> Effects:
         """Its VMM: likewise."""
         self.state.quiesced = True
+        return effects(Freeze(True))
+
+    def pause(self) -> Effects:
+        """Its operator: likewise."""
+        self.state.paused = True
         return effects(Freeze(True))
 
     def go_on(self) -> Effects:
@@ -247,8 +258,13 @@ class VirtioDevice:
         self.state.quiesced = False
         return self._released()
 
+    def proceed(self) -> Effects:
+        """Its operator lets it go on."""
+        self.state.paused = False
+        return self._released()
+
     def _released(self) -> Effects:
-        """Unless the other holds it too: what was set up takes effect, and the driver is told what it could not be."""
+        """Unless another holds it too: what was set up takes effect, and the driver is told what it could not be."""
         state = self.state
         if state.held:
             return NOTHING

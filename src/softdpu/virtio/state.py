@@ -39,6 +39,7 @@ class VirtioState(msgspec.Struct, omit_defaults=True):
     changed: bool = False  # configuration changed since the driver last read it
     stopped: bool = False  # by its owner (virtio 1.4): it begins no transport request; kept over a reset by the driver
     quiesced: bool = False  # likewise by its VMM, which moves it
+    paused: bool = False  # likewise by its operator, who saves or restores it
     moved: bool = False  # its state was set from parts while stopped: rings go on where memory says
     standing: Standing | None = None  # it was put in while stopped: what its datapath is told when it goes on
     faults: tuple[str, ...] = ()  # the most recent rules that a driver broke, oldest first; kept over resets
@@ -46,4 +47,4 @@ class VirtioState(msgspec.Struct, omit_defaults=True):
     @property
     def held(self) -> bool:
         """Whether somebody has it leave its driver alone."""
-        return self.stopped or self.quiesced
+        return self.stopped or self.quiesced or self.paused

@@ -63,7 +63,7 @@ impl Served {
 
 #[test]
 fn a_few_frames_are_sent_at_once_and_the_worker_sleeps_on() {
-    let mut served = Served::undisturbed(|| Served::answers(3, 60), |served| served.doorbells().asleep());
+    let served = Served::undisturbed(|| Served::answers(3, 60), |served| served.doorbells().asleep());
     assert_eq!(served.port.emitted().len(), 3);
     assert_eq!(served.port.transmit.used_flags(), 0, "the next doorbell is asked for");
 }
