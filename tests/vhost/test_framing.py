@@ -102,6 +102,23 @@ def test_second_front_end_is_turned_away(datapath: Datapath, front: FrontEnd) ->
     front.settle()
 
 
+def test_one_that_says_nothing_gives_way_to_one_that_does(datapath: Datapath) -> None:
+    place = datapath.serve(0)
+    with FrontEnd(place) as silent, FrontEnd(place) as probe, FrontEnd(place) as speaker:
+        speaker.negotiate()
+        assert closes(silent)
+        assert closes(probe)
+        speaker.settle()
+
+
+def test_one_that_speaks_at_last_is_served_if_nobody_did_before(datapath: Datapath) -> None:
+    place = datapath.serve(0)
+    with FrontEnd(place) as first, FrontEnd(place) as second:
+        first.negotiate()
+        assert closes(second)
+        first.settle()
+
+
 def test_next_front_end_is_served(datapath: Datapath, front: FrontEnd) -> None:
     place = front.socket.getpeername()
     front.send(1000)

@@ -20,6 +20,9 @@ pub struct Function {
     pub(super) port: Port,
     pub(super) session: Option<Box<Session>>,
     pub(super) listener: Option<OwnedFd>,
+    /// One more, while the one that is connected has not said a word; and a count of them.
+    pub(super) stranger: Option<(u32, OwnedFd)>,
+    pub(super) strangers: u32,
     /// Counts the front ends.
     pub(super) turn: u32,
     /// What the poller watches the front end's socket for.
@@ -51,6 +54,8 @@ impl Function {
             port,
             session: None,
             listener,
+            stranger: None,
+            strangers: 0,
             turn: 0,
             watched: Flags::empty(),
             requests: Requests::new(id),
@@ -119,6 +124,7 @@ impl Export for Function {
         match token {
             Token::Vmm(_, turn) if turn == self.turn => self.serve(flags, world),
             Token::Listener(_) => self.accept(world),
+            Token::Stranger(_, number) => self.prefer(number, world),
             _ => {}
         }
         self.tell_agreement(world);

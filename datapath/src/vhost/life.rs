@@ -37,9 +37,38 @@ impl Function {
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => return,
             Err(error) => return self.rest(error, world),
         };
+        if self.session.as_ref().is_some_and(|session| !session.spoken && !has_hung_up(&session.stream)) {
+            return self.hear_out(socket, world);
+        }
+        self.take_over_or_close(socket, world);
+    }
+
+    fn take_over_or_close(&mut self, socket: OwnedFd, world: &mut World) {
         if let Err((_, why)) = self.take_over(socket, world) {
             log::warn!("function {}: a front end is turned away: {why}", self.port.id);
         }
+    }
+
+    /// The one that is connected has not said a word, and may never: whoever speaks is served.
+    fn hear_out(&mut self, socket: OwnedFd, world: &World) {
+        self.strangers = self.strangers.wrapping_add(1);
+        if world.poller.add(&socket, Token::Stranger(self.port.id, self.strangers), READ).is_ok() {
+            self.stranger = Some((self.strangers, socket));
+        }
+    }
+
+    /// The one more has something to say, or has gone.
+    pub(super) fn prefer(&mut self, number: u32, world: &mut World) {
+        let Some((_, socket)) = self.stranger.take_if(|(current, _)| *current == number) else { return };
+        world.poller.remove(&socket);
+        if has_hung_up(&socket) {
+            return;
+        }
+        if self.session.as_ref().is_some_and(|session| !session.spoken) {
+            log::info!("function {}: a front end that says nothing gives way to one that does", self.port.id);
+            self.hang_up(world);
+        }
+        self.take_over_or_close(socket, world);
     }
 
     /// Serves a front end from now on, unless another is still there.
