@@ -16,6 +16,7 @@ pub mod port;
 pub mod pump;
 pub mod ring;
 pub mod sandbox;
+pub mod slice;
 pub mod switch;
 pub mod vhost;
 pub mod worker;

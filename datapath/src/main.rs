@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use softdpu_datapath::arguments::{self, Arguments, Wish};
-use softdpu_datapath::{control, counters, journal, pump, sandbox, worker};
+use softdpu_datapath::{control, counters, journal, pump, sandbox, slice, worker};
 
 fn main() -> ExitCode {
     let wish = arguments::parse(std::env::args().skip(1));
@@ -31,6 +31,9 @@ fn serve(arguments: Arguments) -> io::Result<()> {
     journal::start(arguments.log_level);
     if let Err(error) = raise_descriptor_limit() {
         log::warn!("the limit on open descriptors stays as it is: {error}");
+    }
+    if let Err(error) = slice::ask_for_a_short_one() {
+        log::info!("threads are woken as late as any others: {error}");
     }
     let counters = counters::Counters::for_workers(arguments.worker_cores.len())?;
     let control = control::Control::new(arguments.control)?;

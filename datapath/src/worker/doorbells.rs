@@ -116,8 +116,12 @@ impl Doorbells {
         quiet
     }
 
-    pub fn awake(&self) {
+    /// The worker sleeps no longer; if it was `woken` by `rouse`, that has been heard.
+    pub fn awake(&self, woken: bool) {
         self.asleep.store(false, SeqCst);
+        if !woken {
+            return;
+        }
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.wake, &mut count);
     }
@@ -170,7 +174,7 @@ mod tests {
     fn the_worker_does_not_sleep_over_what_has_come() {
         let doorbells = Doorbells::new().unwrap();
         assert!(doorbells.lie_down());
-        doorbells.awake();
+        doorbells.awake(false);
         doorbells.ring(5, 1);
         assert!(!doorbells.lie_down());
         doorbells.take(|_, _| ());

@@ -24,7 +24,7 @@ const WAKE: u64 = u64::MAX;
 const GLANCE: Duration = Duration::from_micros(10);
 /// Turns without a frame between looks at the clock.
 const CLOCK: u32 = 8;
-/// How long someone stands in for a thread that sleeps; a turn that has begun is ended.
+/// How long someone stands in for a thread that sleeps, and a turn more.
 const STAND_IN: Duration = Duration::from_micros(50);
 /// Turns of which one is measured, where there are several workers.
 const MEASURED: u32 = 8;
@@ -77,9 +77,9 @@ fn sleep<'a>(mut shift: MutexGuard<'a, Shift>, place: &'a Mutex<Shift>) -> (Mute
     let (crew, number) = (shift.crew.clone(), shift.worker.number());
     let mut ready = std::mem::take(&mut shift.ready);
     drop(shift);
-    watch(&crew, number, timeout, &mut ready);
+    let woken = watch(&crew, number, timeout, &mut ready);
     // Before the lock: nobody begins to stand in any more.
-    crew.desks[number].doorbells.awake();
+    crew.desks[number].doorbells.awake(woken);
     let mut shift = take(place);
     shift.ready = ready;
     let now = shift.get_up();
@@ -111,12 +111,13 @@ fn take(place: &Mutex<Shift>) -> MutexGuard<'_, Shift> {
     place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Looks, or waits, for events of taps and for a wake.
-fn watch(crew: &Crew, number: usize, timeout: Option<Duration>, ready: &mut Vec<u64>) {
+/// Looks, or waits, for events of taps and for a wake. Whether one came.
+fn watch(crew: &Crew, number: usize, timeout: Option<Duration>, ready: &mut Vec<u64>) -> bool {
     let mut events = [const { MaybeUninit::uninit() }; 64];
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-    let Ok((events, _)) = epoll::wait(&*crew.desks[number].epoll, &mut events, timeout.as_ref()) else { return };
+    let Ok((events, _)) = epoll::wait(&*crew.desks[number].epoll, &mut events, timeout.as_ref()) else { return false };
     ready.extend(events.iter().map(|event| event.data.u64()).filter(|number| *number != WAKE));
+    events.iter().any(|event| event.data.u64() == WAKE)
 }
 
 /// How much of its time the worker had something to do.
@@ -255,6 +256,7 @@ impl Shift {
     /// Something came, or a timer went off. The time.
     fn get_up(&mut self) -> Duration {
         let now = self.start.elapsed();
+        self.glanced = now;
         let Shift { worker, pace, idle, next, quiet, .. } = self;
         worker.turn(|turn| {
             turn.local.now = now;
@@ -272,8 +274,10 @@ impl Shift {
         let patience = self.pace.slept(begun.saturating_sub(self.quiet));
         self.worker.turn(|turn| turn.local.patience = patience);
         self.rung.push((function, queue));
-        let mut now = begun;
-        while self.has_work() && !self.poisoned() && now.saturating_sub(begun) < STAND_IN {
+        let (mut now, mut over) = (begun, false);
+        while self.has_work() && !self.poisoned() && !over {
+            // One turn more, in which a queue that is empty is left: for that alone nobody need be woken.
+            over = now.saturating_sub(begun) >= STAND_IN;
             self.turn(now);
             now = self.start.elapsed();
         }
