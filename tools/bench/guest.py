@@ -23,8 +23,8 @@ from tools.demo.pair import Pair
 from tools.demo.stage import Stage
 from tools.demo.steps import HOTPLUG, firmware
 
-SECONDS = 3  # of each iperf3 run
-PINGS = 200
+SECONDS, TCP_PAIRS = 2, 9  # of each iperf3 run, and how many: an emulated processor is now fast, now half as fast
+PINGS, PING_PAIRS = 60, 25  # many short turns: where the kernel puts threads for a while makes a third of a ping
 EXPORTS = ("vfio-user", "vhost-user")
 NETS = {"legacy": "10.8", "modern": "10.9"}
 PEER_MAC = "52:54:00:00:00:01"
@@ -86,15 +86,15 @@ def _join(stage: Stage, guest: Guest, pair: Pair, name: str) -> None:
 
 
 def _compared(stage: Stage, guest: Guest, pairs: dict[str, Pair], title: str) -> Iterator[Comparison]:
-    def each(row: Row, what: str, measure: Callable[[Pair], float]) -> Iterator[Comparison]:
+    def each(row: Row, what: str, measure: Callable[[Pair], float], count: int) -> Iterator[Comparison]:
         runs = {name: cast(Run, partial(measure, pair)) for name, pair in pairs.items()}
-        values = in_turn(runs)
+        values = in_turn(runs, count)
         for export in EXPORTS:
             yield row.comparison(f"{title}, {export}{what}", values["peer"], values[export])
 
-    yield from each(GUEST, ", out", partial(tcp, stage, guest, way=""))
-    yield from each(GUEST, ", in", partial(tcp, stage, guest, way="-R"))
-    yield from each(PING, "", partial(rtt, stage))
+    yield from each(GUEST, ", out", partial(tcp, stage, guest, way=""), TCP_PAIRS)
+    yield from each(GUEST, ", in", partial(tcp, stage, guest, way="-R"), TCP_PAIRS)
+    yield from each(PING, "", partial(rtt, stage), PING_PAIRS)
 
 
 def tcp(stage: Stage, guest: Guest, pair: Pair, way: str) -> float:

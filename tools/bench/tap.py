@@ -44,6 +44,8 @@ def _bridged() -> Iterator[tuple[int, ...]]:
     with ExitStack() as cleanup:
         _ip("netns", "add", name)
         cleanup.callback(_ip, "netns", "del", name)
+        for which in ("all", "default"):  # nobody but the driver sends: it looks at what comes first
+            _ip("netns", "exec", name, "sysctl", "-qw", f"net.ipv6.conf.{which}.disable_ipv6=1")
         _ip("-n", name, "link", "add", "bridge", "type", "bridge", "mcast_snooping", "0")
         descriptors = _in_namespace(name)
         for descriptor in descriptors:
