@@ -148,7 +148,8 @@ def test_a_member_goes_on_when_neither_owner_nor_operator_stops_it(
         assert outside.drain(0.1) == []
         assert own_dpu.query(vf)["stopped"] == "1"
         own_dpu.resume(vf)
-        assert b"meanwhile" in outside.receive()
+        while b"meanwhile" not in outside.receive():  # the device's own word of where its guest is now comes beside it
+            pass
 
 
 def test_the_operator_does_not_let_a_member_go_that_its_owner_stopped(
