@@ -113,24 +113,15 @@ def test_the_parts_say_what_the_driver_has_set(queue: AdminQueue, vf: Plugged) -
         assert encoded(parsed(parts(queue))) == parts(queue)
 
 
-def test_saving_a_member_that_its_owner_stopped_leaves_it_stopped(
-    own_dpu: Dpu, queue: AdminQueue, vf: Plugged, outside: Representor
+@pytest.mark.parametrize("restored", [False, True], ids=["saved", "restored"])
+def test_a_member_that_its_owner_stopped_stays_so_while_the_operator_works_on_it(
+    own_dpu: Dpu, queue: AdminQueue, vf: Plugged, outside: Representor, restored: bool
 ) -> None:
     with SmallGuest(vf, ModernDriver) as guest:
         mode(queue, admin.MODE_STOPPED)
-        own_dpu.save(vf)
-        guest.net.send(frame(OUTSIDE, guest.net.mac, b"meanwhile"))
-        assert outside.drain(0.1) == []
-        mode(queue, 0)
-        assert b"meanwhile" in outside.receive()
-
-
-def test_restoring_a_member_that_its_owner_stopped_leaves_it_stopped(
-    own_dpu: Dpu, queue: AdminQueue, vf: Plugged, outside: Representor
-) -> None:
-    with SmallGuest(vf, ModernDriver) as guest:
-        mode(queue, admin.MODE_STOPPED)
-        own_dpu.restore(vf, own_dpu.save(vf))
+        state = own_dpu.save(vf)
+        if restored:
+            own_dpu.restore(vf, state)
         guest.net.send(frame(OUTSIDE, guest.net.mac, b"meanwhile"))
         assert outside.drain(0.1) == []
         mode(queue, 0)
