@@ -1,6 +1,5 @@
 """VFs as devices: they come and go with their PF's VF Enable, and are in all else devices as others are."""
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,6 +14,7 @@ from tests.controller.left import things
 from tests.dpu_under_test import Dpu
 from tests.small_guest import SmallGuest
 from tests.vfs import PFS, SETTINGS, VFS, Physical, flr, function, listed, set_vfs
+from tests.waiting import until
 
 OUTSIDE = bytes.fromhex("02000000fffe")
 SHAPE = ("num_msix", "num_queues", "max_queue_size")
@@ -57,13 +57,6 @@ def dpu(module_dpu: Dpu) -> Iterator[Dpu]:
     for pf in range(PFS):
         set_vfs(module_dpu, pf, 0, force=True)
     assert things(module_dpu) == before
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def who(dpu: Dpu) -> list[dict[str, object]]:

@@ -1,7 +1,7 @@
 """What a stock driver asks to receive (virtio 1.3 §5.1.6.5.1-4): frames come from the representor, and drops tell."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -10,6 +10,7 @@ from softdpu.lab import Guest
 from softdpu.testkit import frame
 from tests.dpu_under_test import Representor
 from tests.guests.bench import Bench, Nic
+from tests.waiting import until
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
 
@@ -74,35 +75,28 @@ def told(nic: Nic, command: str, back: str) -> Iterator[None]:
         nic.guest.run(back.format(nic.name), check=True)
 
 
-def in_the_end(holds: Callable[[], bool]) -> bool:
-    """Linux has a work item tell the device of another mode: the command in the guest returns before."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def test_a_driver_receives_what_is_for_it(nic: Nic, refused: Refused) -> None:
     assert not refused(nic.device.mac)
     assert refused(STRANGER)
 
 
+# ---- modes: Linux has a work item tell the device of another one, and the command in the guest returns before
+
+
 def test_in_promiscuous_mode_it_receives_all(nic: Nic, refused: Refused) -> None:
     with told(nic, "ip link set {} promisc on", "ip link set {} promisc off"):
-        assert in_the_end(lambda: not refused(STRANGER))
+        until(lambda: not refused(STRANGER))
         assert not refused(GROUP)
-    assert in_the_end(lambda: refused(STRANGER))
+    until(lambda: refused(STRANGER))
 
 
 def test_groups_are_those_it_joined(nic: Nic, refused: Refused) -> None:
     assert not refused(SOLICITED)
     assert refused(GROUP)
     with told(nic, "ifconfig {} allmulti", "ifconfig {} -allmulti"):
-        assert in_the_end(lambda: not refused(GROUP))
+        until(lambda: not refused(GROUP))
         assert refused(STRANGER)
-    assert in_the_end(lambda: refused(GROUP))
+    until(lambda: refused(GROUP))
 
 
 def test_another_address_of_its_own(nic: Nic, refused: Refused) -> None:

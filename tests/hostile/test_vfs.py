@@ -7,10 +7,10 @@ import pytest
 
 from softdpu.testkit import Client, frame
 from tests.controller.left import things
-from tests.controller.test_vfs import until
 from tests.dpu_under_test import Dpu
 from tests.small_guest import SmallGuest
 from tests.vfs import SETTINGS, Physical, function, listed, set_vfs
+from tests.waiting import until
 
 OUTSIDE = bytes.fromhex("02000000fffe")
 

@@ -1,8 +1,7 @@
 """An uplink of either kind: one end of a veth pair, whose other end the test holds."""
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from softdpu.datapath import ledger
 from tests.dpu_under_test import Dpu, Plugged, Representor
 from tests.small_guest import SmallGuest
+from tests.waiting import until
 
 CONF = "opt/mellanox/mlnx_virtnet/virtnet.conf"
 OUTSIDE = bytes.fromhex("02000000fffe")
@@ -58,14 +58,6 @@ def guest(device: Plugged) -> Iterator[SmallGuest]:
     """A guest whose driver runs."""
     with SmallGuest(device) as guest:
         yield guest
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Return when the condition holds."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def joined(dpu: Dpu, up: bool) -> None:

@@ -7,9 +7,10 @@ import pytest
 from softdpu.spec import virtio_net as n
 from softdpu.testkit import frame
 from tests.device.test_offloads import CUT, DATA_AT, EVERY, NO_CSUM, PARTIAL, SIZE, assert_final, tcp
-from tests.device.uplink.conftest import OUTSIDE, closes, until
+from tests.device.uplink.conftest import OUTSIDE, closes
 from tests.dpu_under_test import Dpu, Plugged, Representor
 from tests.small_guest import SmallGuest
+from tests.waiting import until
 
 SOL_PACKET, PACKET_VNET_HDR = 263, 15
 TAG = bytes.fromhex("81002007")

@@ -7,9 +7,10 @@ import pytest
 
 from softdpu.fabric import representor, uplink
 from softdpu.testkit import frame
-from tests.device.uplink.conftest import CONF, OUTSIDE, joined, until
+from tests.device.uplink.conftest import CONF, OUTSIDE, joined
 from tests.dpu_under_test import Dpu, Plugged, Representor
 from tests.small_guest import SmallGuest
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

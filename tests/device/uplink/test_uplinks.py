@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 
 from softdpu.testkit import BROADCAST, frame
-from tests.device.uplink.conftest import OUTSIDE, closes, dropped, joined, until
+from tests.device.uplink.conftest import OUTSIDE, closes, dropped, joined
 from tests.dpu_under_test import Dpu, Plugged, Representor
 from tests.small_guest import SmallGuest
+from tests.waiting import until
 
 SOL_PACKET, PACKET_AUXDATA = 263, 8
 GUEST_IP, FAR_IP = socket.inet_aton("10.9.0.2"), socket.inet_aton("10.9.0.1")
