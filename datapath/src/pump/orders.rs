@@ -192,9 +192,10 @@ impl Pump {
         outcome
     }
 
-    /// What the function has to say is said before.
+    /// What the function has to say is said before: of queues too that the worker is still to start.
     fn positions(&mut self, ticket: u64, function: u64) -> Outcome {
         let id = self.known(function)?;
+        self.world.settle(|done| Order::Fence { done });
         self.world.collect_notices();
         self.hear_worker();
         let mut outcome = Err((Errno::IO, "this program made a mistake: its log has it".into()));

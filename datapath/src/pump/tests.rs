@@ -9,18 +9,25 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use serde_bytes::ByteBuf;
 
 use super::export::{Export, Made};
 use super::function::{Function, Peer};
 use super::poll::READ;
 use super::*;
-use crate::control::messages::{Answer, AnyEffect, Description, Freeze, FromDatapath, Positioned, Region, Standing};
+use crate::control::messages::{
+    Answer, AnyEffect, Description, EventKind, Freeze, FromController, FromDatapath, Positioned, Positions, Region,
+    Role, Standing, StartQueue, Update,
+};
 use crate::pump::wire::Header;
 
 /// A pump that serves functions 0 and 1, and a VMM on each that has agreed on a version.
 struct Bench {
     pump: Pump,
+    address: SocketAddrUnix,
     vmms: [UnixStream; 2],
 }
 
@@ -64,9 +71,9 @@ fn serve_function(pump: &mut Pump, id: u32) -> SocketAddr {
 
 impl Bench {
     fn new() -> Self {
-        let (mut pump, _) = pump();
+        let (mut pump, address) = pump();
         let vmms = [0, 1].map(|function| UnixStream::connect_addr(&serve_function(&mut pump, function)).unwrap());
-        let mut bench = Self { pump, vmms };
+        let mut bench = Self { pump, address, vmms };
         for vmm in [0, 1] {
             bench.turn();
             assert_eq!(bench.ask(vmm, 1, &[0; 4])[..2], [1, 0]);
@@ -173,6 +180,40 @@ fn where_a_function_stands_is_told_when_its_commands_are_answered() {
     function.answer(Answer { function: 0, request, errno: 0, data, state, effects }, &mut pump.world);
     let standing = Standing { queues: vec![], isr: 0, pending: vec![] };
     assert_eq!(heard(&controller), Some(FromDatapath::Positioned(Positioned { ticket: 9, standing })));
+}
+
+#[test]
+fn a_ring_that_cannot_be_is_told_before_where_its_function_stands() {
+    let mut bench = Bench::new();
+    let controller = attached(&mut bench.pump, &bench.address);
+    let nowhere = StartQueue {
+        queue: 1,
+        role: Role::Transmit,
+        size: 256,
+        descriptor: 0x1000,
+        driver: 0x2000,
+        device: 0x3000,
+        header: 12,
+        mergeable: false,
+        event_index: false,
+        indirect: false,
+        vector: 0xffff,
+        position: 0,
+        packed: false,
+        in_order: false,
+        resume: false,
+        answer: None,
+    };
+    let effects = vec![AnyEffect::Freeze(Freeze { on: true }), AnyEffect::StartQueue(nowhere)];
+    let asked = |message: FromController| {
+        rustix::net::send(&controller, &rmp_serde::to_vec_named(&message).unwrap(), SendFlags::empty()).unwrap();
+    };
+    asked(FromController::Update(Update { ticket: 8, function: 0, state: ByteBuf::new(), effects }));
+    asked(FromController::Positions(Positions { ticket: 9, function: 0 }));
+    bench.pump.hear_controller();
+    let told: Vec<_> = std::iter::from_fn(|| heard(&controller)).collect();
+    let [.., FromDatapath::Event(fault), FromDatapath::Positioned(_)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((fault.kind, fault.queue), (EventKind::QueueFault, 1));
 }
 
 #[test]

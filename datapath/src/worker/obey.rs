@@ -81,8 +81,9 @@ impl Engine {
             }
             Order::SetEnabled { function, queue, on } => self.enable(function, queue, on),
             Order::TakeQueue { function, queue, position } => self.take(function, queue, &position),
+            Order::Fence { done } => receipt(&done),
             Order::Stands { function, stands } => {
-                let _ = stands.send(self.fabric.get(function).and_then(|port| port.stands())); // as above
+                let _ = stands.send(self.fabric.get(function).and_then(|port| port.stands())); // as with a receipt
             }
             Order::SetDirty { function, dirty, done } => {
                 self.change(function, |port| port.dirty = dirty);

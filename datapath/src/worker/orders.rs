@@ -207,6 +207,10 @@ pub enum Order {
         queue: u16,
         position: SyncSender<Option<u16>>,
     },
+    /// Nothing: what was ordered before is carried out by then, and what came of it is in the outbox.
+    Fence {
+        done: Receipt,
+    },
     /// Where the queues of a frozen function stand; None: it is not frozen.
     Stands {
         function: FunctionId,
