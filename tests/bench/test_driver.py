@@ -34,7 +34,7 @@ def back_end(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forwarder]:
 def test_frames_arrive_in_order(back_end: Forwarder, layout: tuple[str, ...], octets: int) -> None:
     report = run(["throughput", "--small-pages", "--touch", "--octets", octets, *layout], back_end)
     assert report.disorder == 0
-    assert all(window.frames > 0 for window in report.windows)
+    assert sum(window.frames for window in report.windows) > 0
 
 
 def test_a_frame_in_flight_has_a_time(back_end: Forwarder) -> None:

@@ -11,6 +11,9 @@ use crate::worker::local::Thing;
 use crate::worker::thread::{Shift, run};
 use crate::worker::world::{Worker, employ};
 
+/// What a guest sends before it looks at what came.
+const BURST: u32 = 16;
+
 /// Two workers with threads, and a third one that only moves things about.
 struct Crowd {
     crew: Arc<Crew>,
@@ -128,7 +131,9 @@ fn converse(crowd: &mut Crowd, ports: &mut [Port], frames: u32, mut meanwhile: i
         for at in 0..count {
             let to = ((at + 1) % count) as FunctionId;
             let port = &mut ports[at];
-            while numbers[at] < frames && port.sent.wrapping_sub(port.transmit.used_index()) < 16 {
+            // No more than the next one has buffers for, however fast they are forwarded meanwhile.
+            let room = BURST - u32::from(port.sent.wrapping_sub(port.transmit.used_index())).min(BURST);
+            for _ in 0..room.min(frames - numbers[at]) {
                 port.send(&numbered(to, port.id, numbers[at]));
                 numbers[at] += 1;
             }
@@ -173,9 +178,7 @@ fn queues_move_under_traffic_and_no_frame_is_lost_disordered_or_miscounted() {
         });
         crowd.assert_closed();
         let received: u64 = (0..4).map(|id| crowd.count(id, Counter::ReceivedFrames)).sum();
-        let lost: u64 = (0..4).map(|id| crowd.count(id, Counter::DropNoBuffer)).sum();
-        assert_eq!((came, crowd.count(0, Counter::TransmittedFrames)), (received, 3000));
-        assert!(lost < received, "{lost} of {received}");
+        assert_eq!((came, received, crowd.count(0, Counter::TransmittedFrames)), (12_000, 12_000, 3000));
     });
 }
 
