@@ -4,6 +4,7 @@ import itertools
 import struct
 import threading
 import time
+from collections import Counter
 from typing import Final, Self
 
 from softdpu.testkit import Driver, frame
@@ -47,7 +48,7 @@ class Flow:
 class Chatter(threading.Thread):
     """A driver that sends frames of its flows, and notes those that come. While ``still`` is held, it does nothing.
 
-    ``says`` are (address, flow), in turn; ``hears`` are flows.
+    ``says`` are (address, flow), in turn, each flow on the pair of its number; ``hears`` are flows.
     """
 
     def __init__(self, net: Driver, says: list[tuple[bytes, Flow]], hears: list[Flow]) -> None:
@@ -56,6 +57,7 @@ class Chatter(threading.Thread):
         self.says = says
         self.hears = {flow.identity: flow for flow in hears}
         self.mac = net.mac
+        self.heard: Counter[int] = Counter()  # frames, by pair
         self.still = threading.Lock()
         self.quiet = threading.Event()
         self.ended = threading.Event()
@@ -83,9 +85,12 @@ class Chatter(threading.Thread):
         """Says a little, and hears what there is."""
         if not self.quiet.is_set():
             for address, flow in self.says:
-                self.net.send_batch([frame(address, self.mac, flow.payload()) for _ in range(BATCH)])
-        while self.net.rings[0].pending:
-            self.hear(self.net.receive(0.5))
+                frames = [frame(address, self.mac, flow.payload()) for _ in range(BATCH)]
+                self.net.send_batch(frames, pair=flow.identity % self.net.pairs)
+        for pair in range(self.net.pairs):
+            while self.net.rings[2 * pair].pending:
+                self.hear(self.net.receive(0.5, pair))
+                self.heard[pair] += 1
 
     def hear(self, frame: bytes) -> None:
         """Notes a frame of a flow; others are not for us to judge."""
