@@ -4,7 +4,7 @@ use super::batch::{Batch, Chain};
 use super::fault::Fault;
 use super::packed::Packed;
 use super::split::Split;
-use crate::memory::{Table, Translate};
+use crate::memory::{Table, Translate, barrier};
 use crate::worker::orders::QueueSetup;
 
 pub enum Ring {
@@ -92,7 +92,36 @@ impl Ring {
     /// Shows the driver what was put. How many chains that is, and whether it wants an interrupt.
     #[inline]
     pub fn flush(&mut self) -> (u16, bool) {
-        either!(self, ring => ring.flush())
+        let count = self.publish();
+        if count == 0 {
+            return (0, false);
+        }
+        // Chains must be visible before the driver's wish is read, else both sides could wait for each other.
+        barrier();
+        (count, self.wanted(count))
+    }
+
+    /// The same for the chains of two rings, of which the second is the one to be shown first: a barrier takes as long as the
+    /// stores before it, and these go side by side.
+    #[inline]
+    pub fn flush_both(&mut self, first: &mut Ring) -> [(u16, bool); 2] {
+        let counts = [first.publish(), self.publish()];
+        if counts == [0; 2] {
+            return [(0, false); 2];
+        }
+        barrier();
+        let wanted = |ring: &mut Ring, count| (count, count > 0 && ring.wanted(count));
+        [wanted(self, counts[1]), wanted(first, counts[0])]
+    }
+
+    #[inline]
+    fn publish(&mut self) -> u16 {
+        either!(self, ring => ring.publish())
+    }
+
+    #[inline]
+    fn wanted(&mut self, count: u16) -> bool {
+        either!(self, ring => ring.wanted(count))
     }
 
     /// Whether the driver wants an interrupt for the last `count` chains, which were shown to it before.

@@ -9,6 +9,7 @@ mod chain;
 mod command;
 mod descriptor;
 mod fault;
+mod index;
 mod lane;
 mod later;
 mod layout;

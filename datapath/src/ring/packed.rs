@@ -279,10 +279,10 @@ impl Packed {
         self.account(others.len() as u16, skipped);
     }
 
-    /// Shows the driver what was put. How many chains that is, and whether it wants an interrupt.
+    /// Shows the driver what was put. How many chains that is.
     #[inline]
-    pub fn flush(&mut self) -> (u16, bool) {
-        let Some((index, word)) = self.first.take() else { return (0, false) };
+    pub fn publish(&mut self) -> u16 {
+        let Some((index, word)) = self.first.take() else { return 0 };
         let descriptors: &[[AtomicU64; 2]] = self.descriptors.cells(0, self.size.into());
         match &mut self.record {
             Some((record, stands, noted)) => {
@@ -292,11 +292,15 @@ impl Packed {
             }
             None => descriptors[usize::from(index)][1].store(word, Release),
         }
-        // The descriptor must be visible before the driver's wish is read, else both sides could wait for each other.
-        barrier();
+        std::mem::take(&mut self.count)
+    }
+
+    /// Whether the driver wants an interrupt for what was shown to it last, a `barrier` ago.
+    #[inline]
+    pub fn wanted(&mut self, _count: u16) -> bool {
         let wanted = self.wants_interrupt();
         self.advanced = 0;
-        (std::mem::take(&mut self.count), wanted)
+        wanted
     }
 
     /// Whether the driver wants an interrupt for chains that were shown to it before: unless it wants none at all, since

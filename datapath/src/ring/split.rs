@@ -10,6 +10,7 @@ use super::batch::{Batch, Chain};
 use super::chain::{Steps, Tables};
 use super::descriptor::Descriptor;
 use super::fault::{Breach, Fault};
+use super::index::Index;
 use super::record::{Record, Stood};
 use crate::memory::{Area, Table, Translate, barrier};
 use crate::worker::orders::QueueSetup;
@@ -35,11 +36,11 @@ pub struct Split {
     available: Area,
     used: Area,
     /// The entry of the available ring to be taken next, and where the driver's index stood when last read.
-    next: u16,
-    seen: u16,
+    next: Index,
+    seen: Index,
     /// The entry of the used ring to be written next, and the index that the driver has been shown.
-    filled: u16,
-    published: u16,
+    filled: Index,
+    published: Index,
     hint: usize,
     /// What outlives this process.
     record: Option<Record>,
@@ -51,6 +52,7 @@ impl Split {
         if !setup.size.is_power_of_two() || setup.size > 32768 {
             return Err(Breach::Size { size: setup.size, packed: false }.of(setup.queue));
         }
+        let position = Index::new(setup.position);
         let mut ring = Split {
             queue: setup.queue,
             size: setup.size as u16,
@@ -61,10 +63,10 @@ impl Split {
             descriptors: Area::default(),
             available: Area::default(),
             used: Area::default(),
-            next: setup.position,
-            seen: setup.position,
-            filled: setup.position,
-            published: setup.position,
+            next: position,
+            seen: position,
+            filled: position,
+            published: position,
             hint: 0,
             record: None,
         };
@@ -83,13 +85,13 @@ impl Split {
         if !matches!(record.stood(), Stood::Nowhere) {
             self.go_on_as_shown();
         }
-        record.begin(self.published & 0x7fff);
+        record.begin(self.published.get() & 0x7fff);
         self.record = Some(record);
     }
 
     /// All that was taken before has been used.
     fn go_on_as_shown(&mut self) {
-        let shown = u16::from_le(self.used.u16(INDEX).load(Acquire));
+        let shown = Index::new(u16::from_le(self.used.u16(INDEX).load(Acquire)));
         (self.next, self.seen, self.filled, self.published) = (shown, shown, shown, shown);
     }
 
@@ -127,7 +129,7 @@ impl Split {
 
     /// Where to go on, given back as a set-up's position: available and used are the same once nothing is popped.
     pub fn position(&self) -> u16 {
-        self.published
+        self.published.get()
     }
 
     /// Takes up to `most` (at most `BATCH`) chains, in order, with their pieces of the batch's direction. On a fault the
@@ -145,13 +147,13 @@ impl Split {
         let (mut hint, before) = (self.hint, batch.chains.len());
         let outcome = self.chains(table, &mut hint, heads, batch);
         self.hint = hint;
-        self.next = self.next.wrapping_add((batch.chains.len() - before) as u16);
+        self.next = self.next.after((batch.chains.len() - before) as u16);
         outcome
     }
 
     /// Gives back chains that were popped last and not put.
     pub fn rewind<S>(&mut self, chains: &[Chain<S>]) {
-        self.next = self.next.wrapping_sub(chains.len() as u16);
+        self.next = Index::new(self.next.get().wrapping_sub(chains.len() as u16));
     }
 
     /// Writes used entries, for chains in the order in which they were popped; the driver sees them after `flush`.
@@ -160,10 +162,10 @@ impl Split {
         let entries: &[[AtomicU32; 2]] = self.used.cells(ENTRIES, self.size.into());
         let mut filled = self.filled;
         for chain in chains {
-            let [id, len] = &entries[self.entry(filled)];
+            let [id, len] = &entries[self.entry(filled.get())];
             id.store(u32::from(chain.id).to_le(), Relaxed);
             len.store(chain.written.to_le(), Relaxed);
-            filled = filled.wrapping_add(1);
+            filled = filled.after(1);
         }
         self.filled = filled;
     }
@@ -175,28 +177,31 @@ impl Split {
         let Some(last) = chains.last().filter(|_| self.in_order) else { return self.put(chains) };
         let filled = self.filled;
         self.put(std::slice::from_ref(last));
-        self.filled = filled.wrapping_add(chains.len() as u16);
+        self.filled = filled.after(chains.len() as u16);
     }
 
-    /// Shows the driver what was put. How many that is, and whether it wants an interrupt (§2.7.7).
+    /// Shows the driver what was put. How many chains that is.
     #[inline]
-    pub fn flush(&mut self) -> (u16, bool) {
-        let (old, new) = (self.published, self.filled);
-        if old == new {
-            return (0, false);
+    pub fn publish(&mut self) -> u16 {
+        let count = self.published.until(self.filled);
+        if count > 0 {
+            self.used.u16(INDEX).store(self.filled.get().to_le(), Release);
+            self.published = self.filled;
         }
-        self.used.u16(INDEX).store(new.to_le(), Release);
-        self.published = new;
-        // The index must be visible before the driver's wish is read, else both sides could wait for each other.
-        barrier();
-        (new.wrapping_sub(old), self.wants_interrupt(old, new))
+        count
     }
 
-    /// Whether the driver wants an interrupt for the last `count` chains, which were shown to it before.
+    /// Whether the driver wants an interrupt for the last `count` chains, which were shown to it, and a `barrier` ago
+    /// (§2.7.7).
+    #[inline]
+    pub fn wanted(&mut self, count: u16) -> bool {
+        self.wants_interrupt(count)
+    }
+
+    /// The same for chains that were shown to it at some time before.
     pub fn still_wants(&self, count: u32) -> bool {
         barrier();
-        let count = count.min(self.size.into()) as u16;
-        self.wants_interrupt(self.published.wrapping_sub(count), self.published)
+        self.wants_interrupt(count.min(self.size.into()) as u16)
     }
 
     /// Asks the driver for no notifications (§2.7.10). With the event index the old event, left behind, does it.
@@ -210,7 +215,7 @@ impl Split {
     pub fn arm(&mut self) -> bool {
         if self.event_index {
             let event = ENTRIES + 8 * usize::from(self.size);
-            self.used.u16(event).store(self.next.to_le(), Relaxed);
+            self.used.u16(event).store(self.next.get().to_le(), Relaxed);
         } else {
             self.used.u16(FLAGS).store(0, Relaxed);
         }
@@ -229,32 +234,37 @@ impl Split {
     /// How many chains are there, if fewer than `most`.
     pub fn outstanding(&mut self, most: usize) -> usize {
         self.waiting();
-        usize::from(self.seen.wrapping_sub(self.next)).min(most)
+        usize::from(self.next.until(self.seen)).min(most)
     }
 
     /// How far the driver had come when its index was last read.
     pub fn seen(&self) -> u16 {
-        self.seen
+        self.seen.get()
     }
 
     /// Whether chains are there.
     pub fn waiting(&mut self) -> bool {
         if self.seen == self.next {
-            self.seen = u16::from_le(self.available.u16(INDEX).load(Acquire));
+            self.look();
         }
         self.seen != self.next
+    }
+
+    /// Reads the driver's index.
+    #[inline(always)]
+    fn look(&mut self) {
+        self.seen = Index::new(u16::from_le(self.available.u16(INDEX).load(Acquire)));
     }
 
     /// How many chains, up to `most`, the driver has made available; its index is read when those known do not suffice.
     #[inline(always)]
     fn ready(&mut self, most: usize) -> Result<usize, Fault> {
-        let mut ready = self.seen.wrapping_sub(self.next);
-        if usize::from(ready) < most {
-            self.seen = u16::from_le(self.available.u16(INDEX).load(Acquire));
-            ready = self.seen.wrapping_sub(self.next);
+        if usize::from(self.next.until(self.seen)) < most {
+            self.look();
         }
+        let ready = self.next.until(self.seen);
         if ready > self.size {
-            let breach = Breach::Jump { next: self.next, available: self.seen, size: self.size };
+            let breach = Breach::Jump { next: self.next.get(), available: self.seen.get(), size: self.size };
             return Err(breach.of(self.queue));
         }
         Ok(usize::from(ready).min(most))
@@ -265,7 +275,7 @@ impl Split {
     fn read_heads(&self, heads: &mut [u16]) {
         let entries: &[AtomicU16] = self.available.cells(ENTRIES, self.size.into());
         for (offset, head) in heads.iter_mut().enumerate() {
-            *head = u16::from_le(entries[self.entry(self.next.wrapping_add(offset as u16))].load(Relaxed));
+            *head = u16::from_le(entries[self.entry(self.next.after(offset as u16).get())].load(Relaxed));
             self.descriptors.prefetch(16 * usize::from(*head));
         }
     }
@@ -334,11 +344,11 @@ impl Split {
     }
 
     #[inline(always)]
-    fn wants_interrupt(&self, old: u16, new: u16) -> bool {
+    fn wants_interrupt(&self, count: u16) -> bool {
         if self.event_index {
             let place = ENTRIES + 2 * usize::from(self.size);
             let event = u16::from_le(self.available.u16(place).load(Relaxed));
-            return new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old);
+            return self.published.get().wrapping_sub(event).wrapping_sub(1) < count;
         }
         u16::from_le(self.available.u16(FLAGS).load(Relaxed)) & AVAILABLE_NO_INTERRUPT == 0
     }

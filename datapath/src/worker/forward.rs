@@ -9,7 +9,7 @@ use super::fabric::Fabric;
 use super::flood::{self, Domain, Origin, Reach};
 use super::function::{Function, conclude};
 use super::local::Scratch;
-use super::straight::straight;
+use super::straight::{Sent, straight};
 use super::uplink;
 use crate::counters::{FUNCTIONS, Function as Counter, FunctionCounters};
 use crate::memory::Source;
@@ -46,9 +46,9 @@ pub fn forward(from: &Function, queue: u16, fabric: &Fabric, scratch: &mut Scrat
     if !ring.ring.waiting() {
         return Ok(0);
     }
-    let (sent, left) = straight(from, queue, ring, fabric, scratch);
+    let Sent { frames: sent, flushed, left } = straight(from, queue, ring, fabric, scratch);
     let rest = if left { sorted(from, queue, ring, BATCH - sent, fabric, scratch) } else { Ok(0) };
-    let flushed = ring.flush();
+    let flushed = if left { both(flushed, ring.flush()) } else { flushed };
     let Transmit { ring: used, moderation, vector, .. } = ring;
     let flushed = scratch.clock.moderated((*id, queue), moderation, flushed, |n| used.still_wants(n));
     let vector = *vector;
@@ -58,6 +58,11 @@ pub fn forward(from: &Function, queue: u16, fabric: &Fabric, scratch: &mut Scrat
         dirty.ring(queue);
     }
     rest.map(|count| sent + count)
+}
+
+/// What two flushes of a ring said, of which nothing was told the driver yet.
+fn both((count, wanted): (u16, bool), (more, too): (u16, bool)) -> (u16, bool) {
+    (count + more, wanted || too)
 }
 
 /// Takes up to `most` chains, and sends the frames in them wherever each of them goes. How many chains it was.

@@ -14,25 +14,31 @@ use crate::switch::{Frame, Handful};
 const SHORT: usize = 8;
 const MIXED: u8 = 32;
 
-/// Sends frames from the head of a queue as long as they are like the first one. How many, and whether frames are left that
-/// are not.
+/// What came of it.
+pub struct Sent {
+    pub frames: usize,
+    /// What the flush of the transmit queue said.
+    pub flushed: (u16, bool),
+    /// Frames are there that are not like those.
+    pub left: bool,
+}
+
+impl Sent {
+    const NONE: Sent = Sent { frames: 0, flushed: (0, false), left: true };
+}
+
+/// Sends frames from the head of a queue as long as they are like the first one.
 #[inline]
-pub fn straight(
-    from: &Function,
-    queue: u16,
-    ring: &mut Transmit,
-    fabric: &Fabric,
-    scratch: &mut Scratch,
-) -> (usize, bool) {
+pub fn straight(from: &Function, queue: u16, ring: &mut Transmit, fabric: &Fabric, scratch: &mut Scratch) -> Sent {
     if ring.mixed > 0 {
         ring.mixed -= 1;
-        return (0, true);
+        return Sent::NONE;
     }
-    let (frames, left) = run(from, queue, ring, fabric, scratch).unwrap_or((0, true));
-    if left && frames < SHORT {
+    let sent = run(from, queue, ring, fabric, scratch).unwrap_or(Sent::NONE);
+    if sent.left && sent.frames < SHORT {
         ring.mixed = MIXED;
     }
-    (frames, left)
+    sent
 }
 
 /// Whether a queue's frames go out at all, and nothing of them is noted one by one.
@@ -42,13 +48,7 @@ fn open(from: &Function, queue: u16) -> bool {
 
 /// None where frames cannot go this way, whatever they are.
 #[inline(always)]
-fn run(
-    from: &Function,
-    queue: u16,
-    ring: &mut Transmit,
-    fabric: &Fabric,
-    scratch: &mut Scratch,
-) -> Option<(usize, bool)> {
+fn run(from: &Function, queue: u16, ring: &mut Transmit, fabric: &Fabric, scratch: &mut Scratch) -> Option<Sent> {
     let mut lane = if open(from, queue) { ring.lane(&from.memory, BATCH)? } else { return None };
     let first = lane.first().and_then(Frame::plain)?;
     let to = receiver(from, &first, fabric, scratch.clock.second)?;
@@ -63,13 +63,13 @@ fn run(
         |octets| passed.add(octets),
     );
     let Receive { ring: used, moderation, vector, .. } = places;
-    let flushed = used.flush();
+    let [sent, flushed] = ring.ring.flush_both(used);
     let flushed = scratch.clock.moderated((to.id, 0), moderation, flushed, |n| used.still_wants(n));
     let vector = *vector;
     drop(taken);
     conclude(&to.lines, &to.counters, 0, vector, flushed);
     count(from, queue, to, &passed);
-    Some((passed.frames() as usize, left))
+    Some(Sent { frames: passed.frames() as usize, flushed: sent, left })
 }
 
 /// Who receives frames like this one, if that is one guest that nothing more is to be asked about.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 use super::{ENTRIES, Split};
 use crate::memory::{Table, Translate, Window};
 use crate::ring::descriptor::Descriptor;
+use crate::ring::index::Index;
 use crate::ring::lane::{Lane, Seen};
 
 pub struct SplitLane<'r, 'm, S> {
@@ -19,7 +20,7 @@ pub struct SplitLane<'r, 'm, S> {
     filled: u16,
     /// Of chains used in order that were only read, the last one's entry lies where the first one's would.
     entry: Option<u16>,
-    ends: [&'r mut u16; 2],
+    ends: [&'r mut Index; 2],
 }
 
 impl Split {
@@ -35,10 +36,10 @@ impl Split {
             available: available.cells(ENTRIES, size),
             used: used.cells(ENTRIES, size),
             left,
-            next: *next,
-            looked: *next,
-            filled: *filled,
-            entry: (*in_order && !S::WRITES).then_some(*filled),
+            next: next.get(),
+            looked: next.get(),
+            filled: filled.get(),
+            entry: (*in_order && !S::WRITES).then_some(filled.get()),
             ends: [next, filled],
         })
     }
@@ -105,7 +106,7 @@ impl<'m, S: Translate<'m>> Lane<S> for SplitLane<'_, 'm, S> {
     #[inline(always)]
     fn end(&mut self) -> bool {
         let [next, filled] = &mut self.ends;
-        (**next, **filled) = (self.next, self.filled);
+        (**next, **filled) = (Index::new(self.next), Index::new(self.filled));
         self.left > 0 || self.looked != self.next
     }
 }

@@ -1,6 +1,6 @@
 //! The packed virtqueue against a driver that keeps the rules, and one that does not (virtio 1.3 §2.8).
 
-use super::super::packed::Packed;
+use super::super::Ring;
 use super::super::testing::{BASE, Guest, INDIRECT, MEMORY, NEXT, PackedDriver, WRITE};
 use super::super::{BATCH, Batch, Breach, Fault};
 use crate::memory::{Refusal, Source};
@@ -14,11 +14,11 @@ fn transmit(guest: &Guest, size: u32) -> PackedDriver {
     guest.packed(1, Role::Transmit, size)
 }
 
-fn ring(guest: &Guest, driver: &PackedDriver) -> Packed {
-    Packed::new(&driver.setup, &guest.table).unwrap()
+fn ring(guest: &Guest, driver: &PackedDriver) -> Ring {
+    Ring::new(&driver.setup, &guest.table).unwrap()
 }
 
-fn pop<'m>(ring: &mut Packed, guest: &'m Guest) -> (Batch<Source<'m>>, Result<(), Fault>) {
+fn pop<'m>(ring: &mut Ring, guest: &'m Guest) -> (Batch<Source<'m>>, Result<(), Fault>) {
     let mut batch = Batch::default();
     let outcome = ring.pop(&guest.table, BATCH, &mut batch);
     (batch, outcome)
@@ -29,7 +29,7 @@ fn ids(batch: &Batch<Source<'_>>) -> Vec<u16> {
 }
 
 /// Pops what is there and gives it back at once.
-fn serve(ring: &mut Packed, guest: &Guest) -> (u16, bool) {
+fn serve(ring: &mut Ring, guest: &Guest) -> (u16, bool) {
     let (batch, outcome) = pop(ring, guest);
     outcome.unwrap();
     ring.put(&batch.chains);
@@ -350,7 +350,7 @@ fn a_ring_in_a_wrong_place_is_a_fault_at_once() {
     let refusal = |change: fn(&mut QueueSetup)| {
         let mut setup = good.clone();
         change(&mut setup);
-        Packed::new(&setup, &guest.table).err().expect("refused").breach
+        Ring::new(&setup, &guest.table).err().expect("refused").breach
     };
     assert!(matches!(refusal(|setup| setup.descriptor += 8), Breach::Area("descriptor ring", _)));
     assert!(matches!(refusal(|setup| setup.driver += 2), Breach::Area("driver event suppression", _)));
@@ -358,7 +358,7 @@ fn a_ring_in_a_wrong_place_is_a_fault_at_once() {
     assert_eq!(refusal(|setup| setup.position = 8), Breach::Position { index: 8, size: 8 });
     for size in [0, 32769] {
         let setup = QueueSetup { size, ..good.clone() };
-        let refused = Packed::new(&setup, &guest.table).err().map(|fault| fault.breach);
+        let refused = Ring::new(&setup, &guest.table).err().map(|fault| fault.breach);
         assert_eq!(refused, Some(Breach::Size { size, packed: true }));
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::packed::Packed;
+use super::super::Ring;
 use super::super::record::{BYTES, Place, Record};
 use super::super::testing::{ALL, Guest, PackedDriver};
 use super::super::{BATCH, Batch};
@@ -27,11 +27,11 @@ fn recorded(guest: &Guest, size: u32) -> (PackedDriver, Place) {
 }
 
 /// The ring as the next process finds it, told what the first one was.
-fn next_process(guest: &Guest, driver: &PackedDriver) -> Packed {
-    Packed::new(&driver.setup, &guest.table).unwrap()
+fn next_process(guest: &Guest, driver: &PackedDriver) -> Ring {
+    Ring::new(&driver.setup, &guest.table).unwrap()
 }
 
-fn pop<'m>(ring: &mut Packed, guest: &'m Guest) -> Batch<Source<'m>> {
+fn pop<'m>(ring: &mut Ring, guest: &'m Guest) -> Batch<Source<'m>> {
     let mut batch = Batch::default();
     ring.pop(&guest.table, BATCH, &mut batch).unwrap();
     batch
@@ -152,11 +152,11 @@ fn a_record_of_places_that_are_not_there_is_a_fault_or_nothing() {
     ring.flush();
     for (old, new) in [(9, 1), (1, 9), (8, 8)] {
         record(&place).u64(16).store(under_way(old, new, 1), Relaxed);
-        assert!(Packed::new(&driver.setup, &guest.table).is_err());
+        assert!(Ring::new(&driver.setup, &guest.table).is_err());
     }
     offer(&mut driver, &guest, 1);
     let open = Record::open(&place, 1, 8).unwrap();
     open.note(0, 0xffff, u64::MAX);
     record(&place).u64(16).store(under_way(BEGINNING | 1, BEGINNING | 2, 0xffff), Relaxed);
-    assert!(Packed::new(&driver.setup, &guest.table).is_ok());
+    assert!(Ring::new(&driver.setup, &guest.table).is_ok());
 }

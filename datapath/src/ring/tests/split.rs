@@ -1,6 +1,6 @@
 //! The split virtqueue against a driver that keeps the rules, and one that does not (virtio 1.3 §2.7).
 
-use super::super::split::Split;
+use super::super::Ring;
 use super::super::testing::{BASE, Driver, Guest, INDIRECT, MEMORY, NEXT, NO_INTERRUPT, NO_NOTIFY, WRITE, chain};
 use super::super::{BATCH, Batch, Breach, Fault};
 use crate::memory::{Refusal, Source};
@@ -10,11 +10,11 @@ fn transmit(guest: &Guest, size: u32) -> Driver {
     guest.queue(1, Role::Transmit, size)
 }
 
-fn ring(guest: &Guest, driver: &Driver) -> Split {
-    Split::new(&driver.setup, &guest.table).unwrap()
+fn ring(guest: &Guest, driver: &Driver) -> Ring {
+    Ring::new(&driver.setup, &guest.table).unwrap()
 }
 
-fn pop<'m>(ring: &mut Split, guest: &'m Guest) -> (Batch<Source<'m>>, Result<(), Fault>) {
+fn pop<'m>(ring: &mut Ring, guest: &'m Guest) -> (Batch<Source<'m>>, Result<(), Fault>) {
     let mut batch = Batch::default();
     let outcome = ring.pop(&guest.table, BATCH, &mut batch);
     (batch, outcome)
@@ -99,6 +99,22 @@ fn used_entries_are_shown_all_at_once() {
     assert_eq!(ring.flush(), (2, true));
     assert_eq!(driver.collect(), [(0, 0), (1, 7)]);
     assert_eq!(ring.flush(), (0, false), "nothing new");
+}
+
+#[test]
+fn two_rings_that_are_shown_together_each_follow_their_own_driver() {
+    let guests = [Guest::new(), Guest::new()];
+    let drivers = guests.each_ref().map(|guest| transmit(guest, 8));
+    let [mut from, mut to] = [0, 1].map(|number| ring(&guests[number], &drivers[number]));
+    assert_eq!(from.flush_both(&mut to), [(0, false); 2], "nothing is put");
+    drivers[1].set_flags(NO_INTERRUPT);
+    from.put(&[chain(0, 0), chain(1, 0)]);
+    to.put(&[chain(0, 60)]);
+    assert_eq!(from.flush_both(&mut to), [(2, true), (1, false)]);
+    assert_eq!([0, 1].map(|number| drivers[number].used_index()), [2, 1]);
+    to.put(&[chain(1, 60)]);
+    drivers[1].set_flags(0);
+    assert_eq!(from.flush_both(&mut to), [(0, false), (1, true)]);
 }
 
 #[test]
@@ -349,7 +365,7 @@ fn a_ring_in_a_wrong_place_is_a_fault_at_once() {
     let refusal = |change: fn(&mut crate::worker::orders::QueueSetup)| {
         let mut setup = good.clone();
         change(&mut setup);
-        Split::new(&setup, &guest.table).err().expect("refused").breach
+        Ring::new(&setup, &guest.table).err().expect("refused").breach
     };
     assert!(matches!(refusal(|setup| setup.descriptor = 0), Breach::Area("descriptor table", Refusal::Outside { .. })));
     assert!(matches!(refusal(|setup| setup.descriptor += 8), Breach::Area(_, Refusal::Misaligned { .. })));
@@ -359,7 +375,7 @@ fn a_ring_in_a_wrong_place_is_a_fault_at_once() {
     for size in [0, 3, 65536] {
         let setup = crate::worker::orders::QueueSetup { size, ..good.clone() };
         assert_eq!(
-            Split::new(&setup, &guest.table).err().map(|fault| fault.breach),
+            Ring::new(&setup, &guest.table).err().map(|fault| fault.breach),
             Some(Breach::Size { size, packed: false })
         );
     }
