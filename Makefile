@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find datapath -name '*.rs' -o -name Cargo.toml)
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup peers install lab demo test test-fast test-rust test-fuzz test-guests fuzz soak bench bench-fast lint format docs clean
+.PHONY: help setup peers install lab demo test test-fast test-rust test-fuzz test-guests bench-driver fuzz soak bench bench-fast lint format docs clean
 
 help:
 	@echo "make demo   the transitional hotplug workflow, end to end, on stock QEMU and stock kernels"
@@ -37,15 +37,19 @@ lab: install
 demo: lab
 	@$(PYTHON) -m tools.demo
 
-test: peers lab test-rust test-fuzz
+test: peers lab test-rust test-fuzz bench-driver
 	@$(PYTEST) -m "not guest" -n 2
 	@$(PYTEST) -m guest
 
-test-fast: peers install test-rust
+test-fast: peers install test-rust bench-driver
 	@$(PYTEST) -m "not guest" -n 2
 
 test-rust: install
 	@tools/with-rust cargo test --quiet --release --locked
+
+# Before the tests that run it: compiling it takes longer than a test may on a busy machine.
+bench-driver: peers install
+	@tools/with-rust cargo build --quiet --release --locked --package softdpu-bench-driver --features dpdk
 
 test-fuzz: install
 	@tools/with-rust tools/fuzz --stable $(TIME)
