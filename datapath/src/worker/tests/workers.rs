@@ -81,7 +81,7 @@ impl Crowd {
     }
 
     fn home(&mut self, port: &Port, worker: usize) {
-        self.settle(|done| Order::StopQueue { function: 1000, queue: 0, done });
+        self.settle(|done| Order::Fence { done });
         for queue in [None, Some(port.transmit.setup.queue)] {
             self.mover.alone(|engine| engine.rehome(Thing { function: port.id, queue }, worker));
         }
@@ -147,7 +147,7 @@ fn converse(crowd: &mut Crowd, ports: &mut [Port], frames: u32, mut meanwhile: i
         all(Counter::SwitchInFrames) == all(Counter::SwitchOutFrames)
             && all(Counter::TransmittedFrames) == u64::from(frames) * count as u64
     });
-    crowd.settle(|done| Order::StopQueue { function: 1000, queue: 0, done });
+    crowd.settle(|done| Order::Fence { done });
     crowd.mover.alone(|_| ());
     came + ports.iter_mut().zip(&mut seen).map(|(port, seen)| take(port, seen)).sum::<u64>()
 }
